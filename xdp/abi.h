@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the XDP program and the loader share: counters, the program's switches and the rule table.
+ *
+ * Everything here is host byte order unless its type says otherwise. A change of any layout
+ * in this file must raise WEIR_XDP_SCHEMA: the loader refuses pinned maps of another schema.
+ */
+#ifndef WEIR_XDP_ABI_H
+#define WEIR_XDP_ABI_H
+
+#include <linux/types.h>
+
+#define WEIR_XDP_SCHEMA 1u
+
+/* ---- counters: one struct weir_device_counters per device and CPU ---- */
+
+enum weir_verdict {
+	WEIR_PASS,
+	WEIR_DROP,
+	WEIR_TX,
+	WEIR_REDIRECT,
+	WEIR_ABORTED,
+	WEIR_VERDICTS,
+};
+
+/* Every frame belongs to exactly one class. "Fragment" is a non-first fragment: it has no ports. */
+enum weir_class {
+	WEIR_TCP4,
+	WEIR_UDP4,
+	WEIR_ICMP4,
+	WEIR_OTHER4,
+	WEIR_FRAGMENT4,
+	WEIR_TCP6,
+	WEIR_UDP6,
+	WEIR_ICMP6,
+	WEIR_OTHER6,
+	WEIR_FRAGMENT6,
+	WEIR_ARP,
+	WEIR_NON_IP,
+	WEIR_MALFORMED, /* a header that contradicts itself or the frame's length */
+	WEIR_UNDECIDED, /* more VLAN tags or IPv6 extension headers than the parser follows */
+	WEIR_CLASSES,
+};
+
+/* Why a frame was dropped (or sent to the stack instead of where a rule wanted it). */
+enum weir_reason {
+	WEIR_BY_RULE,	   /* a drop rule matched */
+	WEIR_BY_LIMIT,	   /* over the rate of a limit rule */
+	WEIR_BY_MALFORMED, /* rules are loaded and the headers are malformed */
+	WEIR_BY_UNDECIDED, /* rules are loaded and the headers go deeper than the parser */
+	WEIR_BY_REDIRECT,  /* a redirect rule matched and the frame could not be handed over */
+	WEIR_REASONS,
+};
+
+struct weir_counter {
+	__u64 packets;
+	__u64 bytes; /* of the frame, link-layer header included, FCS not */
+};
+
+struct weir_device_counters {
+	struct weir_counter cell[WEIR_VERDICTS][WEIR_CLASSES];
+	struct weir_counter reason[WEIR_REASONS];
+};
+
+/* ---- switches: set by the loader before load, constants to the verifier ---- */
+
+/* The fields a rule can constrain. The program looks at a field only if some rule does. */
+enum weir_field {
+	WEIR_F_SRC,
+	WEIR_F_DST,
+	WEIR_F_PROTO,
+	WEIR_F_SPORT,
+	WEIR_F_DPORT,
+	WEIR_F_DEV,
+	WEIR_FIELDS,
+};
+
+struct weir_xdp_config {
+	__u32 ifindex;	   /* of the device this copy of the program is for */
+	__u32 fields;	   /* bit per enum weir_field; 0: no rules, count only */
+	__u32 table_bytes; /* value size of a rule table, a power of two */
+	__u8 ethernet;	   /* 1: frames begin with an Ethernet header; 0: with an IP header */
+	__u8 limits;	   /* 1: some rule limits a rate */
+	__u8 redirects;	   /* 1: some rule redirects */
+	__u8 via_tc;	   /* 1: XDP cannot transmit for this device: hand every redirect to TC */
+	__u8 partial_sums; /* 1: veth: L4 checksums may be unfinished (CHECKSUM_PARTIAL) */
+	__u8 frags;	   /* 1: loaded as xdp.frags: the frame may go on behind data_end */
+	__u8 pad[2];
+};
+
+/* ---- the rule table: one value of one array map, swapped whole ----
+ *
+ * A table is a sequence of 8-byte words; all offsets below count words from its start, but for
+ * trie entries, which are 4 bytes and counted as such. It begins with struct weir_table_head.
+ *
+ * Each field of a packet is looked up in a trie that yields a *class*: the set of rules which
+ * that value of that field satisfies. A class is a row of 1 + bitmap_words words: a summary with
+ * one bit per non-zero bitmap word, then the bitmap with one bit per rule, in order of the rules.
+ * The AND of the rows of all fields is the set of rules that match; its lowest bit is the first.
+ */
+#define WEIR_MAX_RULES	  4096
+#define WEIR_BITMAP_WORDS (WEIR_MAX_RULES / 64)
+
+enum weir_trie {
+	WEIR_T_SRC4,
+	WEIR_T_DST4,
+	WEIR_T_SRC6,
+	WEIR_T_DST6,
+	WEIR_T_PROTO, /* key: 16 bits, IP protocol number or WEIR_PROTO_ARP */
+	WEIR_T_SPORT,
+	WEIR_T_DPORT,
+	WEIR_T_DEV, /* key: 32 bits, ifindex */
+	WEIR_TRIES,
+};
+
+#define WEIR_PROTO_ARP 256 /* the protocol of an ARP packet, so that rules can name it */
+
+/*
+ * A trie entry: 5 bits of kind, 27 bits of place. Keys are consumed from the most significant
+ * bit of a 64-bit word; IPv6 addresses are two such words.
+ *
+ *   WEIR_E_LEAF     place = class
+ *   1..WEIR_E_WIDEST  branch: 2^kind entries at word `place`, indexed by the next `kind` key bits
+ *   WEIR_E_SKIP     struct weir_trie_skip at word `place`
+ *   WEIR_E_LOW      the key's second word begins; its entry is at word `place`
+ */
+#define WEIR_E_LEAF	  0u
+#define WEIR_E_WIDEST	  20u
+#define WEIR_E_SKIP	  30u
+#define WEIR_E_LOW	  31u
+#define WEIR_E_KIND_SHIFT 27
+#define WEIR_E_PLACE_MASK 0x7ffffffu
+
+/* No walk takes more steps: 128 bits, at least 4 a branch, a skip of at least 4 between two. */
+#define WEIR_TRIE_STEPS 40
+
+struct weir_trie_skip {
+	__u64 bits;  /* expected key bits, left-aligned */
+	__u32 count; /* how many of them, 1..64 */
+	__u32 hit;   /* entry when they are equal: go on behind them */
+	__u32 miss;  /* entry when they differ: a leaf */
+	__u32 pad;
+};
+
+enum weir_action {
+	WEIR_A_DROP,
+	WEIR_A_PASS,
+	WEIR_A_LIMIT,
+	WEIR_A_REDIRECT,
+};
+
+#define WEIR_R_VIA_TC 0x1 /* the target takes no XDP frames: TC transmits instead */
+
+struct weir_table_rule {
+	__u32 slot;   /* index in the rule counters, stable while the rule lives */
+	__u8 action;  /* enum weir_action */
+	__u8 flags;   /* WEIR_R_* */
+	__u16 pad;
+	__u32 target;	/* redirect: ifindex */
+	__u32 port;	/* redirect: index in the devmap */
+	__u64 interval; /* limit: ns between packets at the rate */
+	__u64 burst;	/* limit: ns of credit, (burst - 1) * interval */
+};
+
+struct weir_table_head {
+	__u32 schema;
+	__u32 rules;	     /* number of rules */
+	__u32 bitmap_words;  /* 1..WEIR_BITMAP_WORDS */
+	__u32 rows;	     /* word offset of the classes' rows */
+	__u32 table_rules;   /* word offset of struct weir_table_rule[rules] */
+	__u32 source;	     /* word offset of the rules as the user gave them */
+	__u32 source_bytes;
+	__u32 fields;		  /* bit per enum weir_field that some rule constrains */
+	__u32 root[WEIR_TRIES];	  /* entries */
+	__u32 absent[WEIR_FIELDS]; /* class of a packet that has no such field */
+	__u32 next_id;		  /* ids are never used twice in an instance's life */
+	__u32 pad;
+};
+
+/* Token bucket of one source under one rule, as the generic cell rate algorithm (ITU-T I.371):
+ * `due` is the theoretical arrival time; in the past it says nothing and the way is free. */
+struct weir_bucket {
+	__u64 who; /* hash of (rule slot, source address); 0: never used */
+	__u64 due; /* CLOCK_MONOTONIC ns */
+};
+
+#define WEIR_BUCKET_WAYS 4
+#define WEIR_BUCKET_SETS 16384
+
+struct weir_bucket_set {
+	struct weir_bucket way[WEIR_BUCKET_WAYS];
+};
+
+/* What XDP leaves in front of the frame for TC: transmit this packet there. */
+#define WEIR_META_MAGIC 0x77656972u
+
+struct weir_meta {
+	__u32 magic;
+	__u32 ifindex;
+};
+
+_Static_assert(sizeof(struct weir_table_head) == 96, "table head");
+_Static_assert(sizeof(struct weir_table_rule) == 32, "table rule");
+_Static_assert(sizeof(struct weir_trie_skip) == 24, "trie skip");
+_Static_assert(sizeof(struct weir_xdp_config) == 20, "config");
+_Static_assert(sizeof(struct weir_bucket_set) == 64, "one cache line");
+
+#endif
