@@ -27,6 +27,9 @@ struct netdev {
 	__u8 xdp_mode;	 /* XDP_ATTACHED_* (linux/if_link.h) */
 };
 
+/* A veth takes XDP frames from others only while its far end is up and polls with NAPI, that is
+ * has an XDP program or GRO on: xdp_target changes whenever one of these does. */
+
 /* By name (also altnames) or by ifindex. 0, or -ENODEV and other errors with a fail() line. */
 int netdev_by_name(const char *name, struct netdev *dev);
 int netdev_by_index(__u32 ifindex, struct netdev *dev);
