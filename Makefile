@@ -78,4 +78,4 @@ uninstall:
 clean:
 	rm -rf $(B) weir
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(OBJECTS:.o=.d) $(SKELETONS:.skel.h=.bpf.d)

@@ -60,6 +60,7 @@ struct weir_counter {
 struct weir_device_counters {
 	struct weir_counter cell[WEIR_VERDICTS][WEIR_CLASSES];
 	struct weir_counter reason[WEIR_REASONS];
+	__u64 limit_evictions; /* a source's bucket was given to another while it still counted */
 };
 
 /* ---- switches: set by the loader before load, constants to the verifier ---- */
@@ -175,6 +176,7 @@ struct weir_table_head {
 	__u32 absent[WEIR_FIELDS]; /* class of a packet that has no such field */
 	__u32 next_id;		  /* ids are never used twice in an instance's life */
 	__u32 pad;
+	__u64 seed; /* of the buckets' hash: random, kept for the instance's life */
 };
 
 /* Token bucket of one source under one rule, as the generic cell rate algorithm (ITU-T I.371):
@@ -199,7 +201,7 @@ struct weir_meta {
 	__u32 ifindex;
 };
 
-_Static_assert(sizeof(struct weir_table_head) == 96, "table head");
+_Static_assert(sizeof(struct weir_table_head) == 104, "table head");
 _Static_assert(sizeof(struct weir_table_rule) == 32, "table rule");
 _Static_assert(sizeof(struct weir_trie_skip) == 24, "trie skip");
 _Static_assert(sizeof(struct weir_xdp_config) == 20, "config");

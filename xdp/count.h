@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Counters of this device: one cell a packet, per CPU, no atomics. */
+#ifndef WEIR_COUNT_H
+#define WEIR_COUNT_H
+
+#include "frame.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_device_counters);
+} counters SEC(".maps");
+
+static __always_inline void add(struct weir_counter *counter, __u32 bytes)
+{
+	counter->packets++;
+	counter->bytes += bytes;
+}
+
+static __always_inline struct weir_device_counters *device_counters(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&counters, &key);
+}
+
+static __always_inline int count(const struct frame *f, struct decision d)
+{
+	struct weir_device_counters *c = device_counters();
+	__u32 class = f->packet.class;
+
+	if (!c || class >= WEIR_CLASSES || d.verdict >= WEIR_VERDICTS)
+		return XDP_ABORTED;
+	add(&c->cell[d.verdict][class], f->bytes);
+	if (d.reason < WEIR_REASONS)
+		add(&c->reason[d.reason], f->bytes);
+	return d.code;
+}
+
+#endif
