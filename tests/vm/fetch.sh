@@ -36,7 +36,7 @@ apt_options=(
 	-o "Dir::State=$state" -o "Dir::State::lists=$state/lists" -o Dir::State::status=/dev/null
 	-o "Dir::Cache=$state" -o "Dir::Cache::archives=$state/archives"
 	-o APT::Architecture=amd64 -o APT::Architectures=amd64 -o Acquire::Languages=none
-	-o APT::Sandbox::User=root -o Acquire::Retries=3
+	-o APT::Sandbox::User=root -o Acquire::Retries=3 -o APT::Update::Error-Mode=any
 )
 
 # The meta package names the image package of the newest point release.
@@ -82,6 +82,7 @@ newest() {
 if [ -z "$(find "$state/checked" -mtime -1 2>/dev/null)" ] || [ -z "$(newest)" ]; then
 	command -v depmod >/dev/null || PATH=$PATH:/usr/sbin:/sbin
 	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	[ -r "$keyring" ] || die "$keyring is missing: install debian-archive-keyring"
 	{
 		echo "deb [signed-by=$keyring] $mirror/debian $suite main"
 		echo "deb [signed-by=$keyring] $mirror/debian-security $suite-security main"
