@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What surrounds a measured program: nothing (the empty programs, whose cost is subtracted), or a
+ * change to the packet before each run, because the kernel's test loop passes the same bytes every
+ * time. The changing programs end in a tail call, so that the empty program behind the same change
+ * tells what change and call cost.
+ *
+ * Addresses and ports are set, checksums are not: no program under test verifies them.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "wrapper.h"
+
+struct target {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+
+struct target subject SEC(".maps"); /* the program under test */
+struct target reply SEC(".maps");   /* what sees the packets of the other direction */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} exits SEC(".maps");
+
+const volatile __u32 source_mask = BENCH_SOURCES - 1;
+const volatile __u32 flow_mask = ~0u;
+
+__u32 sources[BENCH_SOURCES][4];
+__u32 exchange[BENCH_EXCHANGE][BENCH_WORDS4];
+__u64 packets;
+__u32 step;
+
+/* The words of the IP header and what follows it, or NULL when there are fewer than `count`. */
+static __always_inline __u32 *words(long data, long end, __u32 count)
+{
+	__u32 *ip = (void *)data + ETH_HLEN;
+
+	return (void *)(ip + count) > (void *)end ? NULL : ip;
+}
+
+/* Distinct for 2^24 flows in a row, and no two neighbours alike. */
+static __always_inline __u32 client_address(__u32 flow)
+{
+	return bpf_htonl(10u << 24 | (flow * 0x9e3779b1u & 0xffffff));
+}
+
+static __always_inline __u32 client_port(__u32 flow)
+{
+	return bpf_htons(20000 + (flow >> 24));
+}
+
+SEC("xdp")
+int empty_xdp(struct xdp_md *ctx __attribute__((unused)))
+{
+	return XDP_DROP;
+}
+
+SEC("xdp")
+int empty_pass(struct xdp_md *ctx __attribute__((unused)))
+{
+	return XDP_PASS;
+}
+
+SEC("xdp")
+int empty_tx(struct xdp_md *ctx __attribute__((unused)))
+{
+	return XDP_TX;
+}
+
+SEC("xdp")
+int empty_redirect(struct xdp_md *ctx __attribute__((unused)))
+{
+	return bpf_redirect_map(&exits, 0, XDP_DROP);
+}
+
+SEC("xdp")
+int vary_source4(struct xdp_md *ctx)
+{
+	__u32 *ip = words(ctx->data, ctx->data_end, 5);
+
+	if (!ip)
+		return BENCH_NOT_REACHED;
+	ip[3] = sources[packets++ & source_mask][0];
+	bpf_tail_call(ctx, &subject, 0);
+	return BENCH_NOT_REACHED;
+}
+
+SEC("xdp")
+int vary_source6(struct xdp_md *ctx)
+{
+	__u32 *ip = words(ctx->data, ctx->data_end, 10);
+	__u32 *source = sources[packets++ & source_mask];
+
+	if (!ip)
+		return BENCH_NOT_REACHED;
+	ip[2] = source[0];
+	ip[3] = source[1];
+	ip[4] = source[2];
+	ip[5] = source[3];
+	bpf_tail_call(ctx, &subject, 0);
+	return BENCH_NOT_REACHED;
+}
+
+SEC("tc")
+int empty_tc(struct __sk_buff *skb __attribute__((unused)))
+{
+	return TC_ACT_UNSPEC;
+}
+
+/* The same segment, each time from another client. */
+SEC("tc")
+int vary_flow(struct __sk_buff *skb)
+{
+	__u32 *ip = words(skb->data, skb->data_end, 6);
+	__u32 flow = packets++ & flow_mask;
+
+	if (!ip)
+		return BENCH_NOT_REACHED;
+	ip[3] = client_address(flow);
+	ip[5] = bpf_htonl(bpf_ntohl(client_port(flow)) | (bpf_ntohl(ip[5]) & 0xffff));
+	bpf_tail_call(skb, &subject, 0);
+	return BENCH_NOT_REACHED;
+}
+
+/* SYN, SYN-ACK and ACK of one fresh connection after the other. */
+SEC("tc")
+int vary_connection(struct __sk_buff *skb)
+{
+	__u32 *ip = words(skb->data, skb->data_end, BENCH_WORDS4);
+	__u32 connection = packets++ / BENCH_EXCHANGE;
+	__u32 now = step;
+
+	if (!ip || now >= BENCH_EXCHANGE)
+		return BENCH_NOT_REACHED;
+	step = now + 1 == BENCH_EXCHANGE ? 0 : now + 1;
+#pragma unroll
+	for (int i = 0; i < BENCH_WORDS4; i++)
+		ip[i] = exchange[now][i];
+	if (now == BENCH_SYNACK) {
+		ip[4] = client_address(connection);
+		bpf_tail_call(skb, &reply, 0);
+	} else {
+		ip[3] = client_address(connection);
+		bpf_tail_call(skb, &subject, 0);
+	}
+	return BENCH_NOT_REACHED;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the wrapper programs and the bench share. */
+#ifndef WEIR_BENCH_WRAPPER_H
+#define WEIR_BENCH_WRAPPER_H
+
+#define BENCH_SOURCES 65536 /* addresses a varied packet can come from */
+#define BENCH_WORDS4  15    /* 32-bit words of an IPv4 and TCP header with 20 bytes of options */
+
+enum bench_exchange {
+	BENCH_SYN,
+	BENCH_SYNACK,
+	BENCH_ACK,
+	BENCH_EXCHANGE,
+};
+
+/* Verdict of a wrapper whose tail call failed; no program under test returns it. */
+#define BENCH_NOT_REACHED 77
+
+#endif
