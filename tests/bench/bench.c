@@ -129,8 +129,25 @@ static int measure(void)
 	return 0;
 }
 
-static void print_table(void)
+static const char *cpu_model(void)
 {
+	static char line[256] = "unknown CPU";
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	char *colon = NULL;
+
+	while (f && !colon && fgets(line, sizeof(line), f))
+		if (!strncmp(line, "model name", 10))
+			colon = strchr(line, ':');
+	if (f)
+		fclose(f);
+	line[strcspn(line, "\n")] = 0;
+	return colon ? colon + 2 : "unknown CPU";
+}
+
+static void print_table(const char *kernel)
+{
+	printf("%s, Linux %s, %d rounds of %u packets\n\n", cpu_model(), kernel, settings.rounds,
+	       settings.repeat);
 	printf("| hook | case | empty ns | ns min | **net ns min** | net ns median | times empty | "
 	       "net, times peer |\n");
 	printf("|---|---|--:|--:|--:|--:|--:|--:|\n");
@@ -264,6 +281,6 @@ int main(int argc, char **argv)
 	if (settings.json)
 		print_json(host.release);
 	else
-		print_table();
+		print_table(host.release);
 	return 0;
 }

@@ -123,34 +123,44 @@ static struct bench_case *add_case(struct bench *bench, const char *name,
 	return c;
 }
 
+/* Of these packets the observer has nothing to count. */
+static struct bench_case *add_ordinary_case(struct bench *bench, const char *name,
+					    const struct packet_layout *layout)
+{
+	struct bench_case *c = add_case(bench, name, layout, &quiet, steps);
+
+	c->uncounted = true;
+	return c;
+}
+
 static int add_ordinary(struct bench *bench)
 {
 	struct packet_layout data = segment(PACKET_DATA, LISTENS);
 	const struct bpf_program *ingress = quiet.skel->progs.weir_ingress;
 	const struct bpf_program *egress = quiet.skel->progs.weir_egress;
-	struct bench_case *c;
 	int err;
 
 	data.payload = 34;
-	c = add_case(bench, "weir, ingress: data segment, one flow", &data, &quiet, steps);
-	c->uncounted = true;
-	err = plain(c, ingress, TC_ACT_UNSPEC);
-	if (err)
-		return err;
-	c = add_case(bench, "weir, egress: data segment, one flow", &data, &quiet, steps);
-	c->uncounted = true;
-	err = plain(c, egress, TC_ACT_UNSPEC);
-	if (err)
-		return err;
-	c = add_case(bench, "weir, ingress: data segment, 16M flows", &data, &quiet, steps);
-	c->uncounted = true;
-	err = vary_flows(c, ingress, TC_ACT_UNSPEC);
-	if (err)
-		return err;
+	err = plain(add_ordinary_case(bench, "weir, ingress: data segment, one flow", &data),
+		    ingress, TC_ACT_UNSPEC);
+	if (!err)
+		err = plain(add_ordinary_case(bench, "weir, egress: data segment, one flow", &data),
+			    egress, TC_ACT_UNSPEC);
+	if (!err)
+		err = vary_flows(
+			add_ordinary_case(bench, "weir, ingress: data segment, 16M flows", &data),
+			ingress, TC_ACT_UNSPEC);
+	data.family = 6;
+	if (!err)
+		err = plain(add_ordinary_case(bench, "weir, ingress: data segment, IPv6, one flow",
+					      &data),
+			    ingress, TC_ACT_UNSPEC);
+	data.family = 4;
 	data.proto = IPPROTO_UDP;
-	c = add_case(bench, "weir, ingress: UDP, one flow", &data, &quiet, steps);
-	c->uncounted = true;
-	return plain(c, ingress, TC_ACT_UNSPEC);
+	if (!err)
+		err = plain(add_ordinary_case(bench, "weir, ingress: UDP, one flow", &data),
+			    ingress, TC_ACT_UNSPEC);
+	return err;
 }
 
 static int add_connections(struct bench *bench, const char *name, const struct observer *o)
