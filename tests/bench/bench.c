@@ -189,9 +189,9 @@ static json_t *case_document(const struct bench_case *c)
 static void print_json(const char *kernel)
 {
 	json_t *cases = json_array();
-	json_t *document =
-		json_pack("{s:s, s:i, s:i, s:o}", "kernel", kernel, "rounds", settings.rounds,
-			  "packets_per_sample", (int)settings.repeat, "cases", cases);
+	json_t *document = json_pack("{s:s, s:s, s:i, s:i, s:o}", "cpu", cpu_model(), "kernel",
+				     kernel, "rounds", settings.rounds, "packets_per_sample",
+				     (int)settings.repeat, "cases", cases);
 
 	for (int i = 0; i < bench.count; i++)
 		if (wanted(&bench.cases[i]))
