@@ -1,0 +1,666 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The observer's state machine, segment by segment. */
+#include "tests/datapath/tc_segments.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ISN    1000u
+#define SISN   5000u
+#define SECOND 1000000000ull
+
+/* The segments of one handshake, in whatever wrapping. */
+static struct segment_spec syn_in(struct segment_spec s)
+{
+	s.flags = SYN;
+	s.seq = ISN;
+	return s;
+}
+
+static struct segment_spec from_server_in(struct segment_spec s, uint8_t flags, uint32_t seq,
+					  uint32_t ack)
+{
+	s.from_server = true;
+	s.flags = flags;
+	s.seq = seq;
+	s.ack = ack;
+	return s;
+}
+
+static struct segment_spec from_client_in(struct segment_spec s, uint8_t flags, uint32_t seq,
+					  uint32_t ack)
+{
+	s.flags = flags;
+	s.seq = seq;
+	s.ack = ack;
+	return s;
+}
+
+static struct segment_spec synack_in(struct segment_spec s)
+{
+	return from_server_in(s, SYN | ACK, SISN, ISN + 1);
+}
+
+static struct segment_spec ack_in(struct segment_spec s)
+{
+	return from_client_in(s, ACK, ISN + 1, SISN + 1);
+}
+
+static const struct segment_spec plain = {};
+
+static struct segment_spec syn(void)
+{
+	return syn_in(plain);
+}
+
+static struct segment_spec synack(void)
+{
+	return synack_in(plain);
+}
+
+static struct segment_spec ack(void)
+{
+	return ack_in(plain);
+}
+
+static struct segment_spec from_server(uint8_t flags, uint32_t seq, uint32_t ack_number)
+{
+	return from_server_in(plain, flags, seq, ack_number);
+}
+
+static struct segment_spec from_client(uint8_t flags, uint32_t seq, uint32_t ack_number)
+{
+	return from_client_in(plain, flags, seq, ack_number);
+}
+
+static int setup(void **state)
+{
+	struct observer *o = calloc(1, sizeof(*o));
+
+	observer_open(o);
+	*state = o;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	observer_close(*state);
+	free(*state);
+	return 0;
+}
+
+/* ---- the plain course, in every wrapping ---- */
+
+static void handshake_is_seen(struct observer *o, struct segment_spec wrapping)
+{
+	struct handshake_endpoint before = endpoint_of(o, WEIR_SERVER, 80), after;
+
+	at_server(o, syn_in(wrapping));
+	at_server(o, synack_in(wrapping));
+	at_server(o, ack_in(wrapping));
+	after = endpoint_of(o, WEIR_SERVER, 80);
+	assert_int_equal(after.stats.syn, before.stats.syn + 1);
+	assert_int_equal(after.stats.synack, before.stats.synack + 1);
+	assert_int_equal(after.stats.established, before.stats.established + 1);
+	assert_int_equal(after.synack.samples, before.synack.samples + 1);
+	assert_int_equal(after.ack.samples, before.ack.samples + 1);
+	assert_int_equal(after.half_open, 0);
+	assert_balanced(&after);
+}
+
+static void test_wrappings(void **state)
+{
+	static const struct segment_spec wrappings[] = {
+		{},
+		{.tcp_options = 40},
+		{.ip_options = 4},
+		{.ip_options = 40, .tcp_options = 20},
+		{.vlans = 1},
+		{.vlans = 2, .ip_options = 12},
+		{.pad = 18},
+		{.more = true, .tcp_options = 20},
+		{.family = 6},
+		{.family = 6, .tcp_options = 40, .vlans = 1},
+		{.family = 6, .extensions = 1},
+		{.family = 6, .extensions = 4, .vlans = 2},
+		{.family = 6, .more = true},
+		{.family = 6, .pad = 6},
+	};
+
+	for (size_t i = 0; i < sizeof(wrappings) / sizeof(wrappings[0]); i++)
+		handshake_is_seen(*state, wrappings[i]);
+}
+
+static void test_device_without_ethernet(void **state)
+{
+	struct weir_tc_config config = {.handshakes = 1};
+	struct observer o;
+
+	(void)state;
+	observer_open_with(&o, &config);
+	handshake_is_seen(&o, (struct segment_spec){});
+	handshake_is_seen(&o, (struct segment_spec){.family = 6, .tcp_options = 20});
+	observer_close(&o);
+}
+
+/* The same numbers and ports in both families are two handshakes. */
+static void test_families_are_apart(void **state)
+{
+	struct segment_spec six = {.family = 6};
+
+	at_server(*state, syn());
+	at_server(*state, syn_in(six));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).half_open, 2);
+	at_server(*state, synack_in(six));
+	at_server(*state, ack_in(six));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).half_open, 1);
+}
+
+static void test_client_role(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_client(*state, syn());
+	e = endpoint_of(*state, WEIR_CLIENT, 80);
+	assert_int_equal(e.half_open, 1);
+	at_client(*state, synack());
+	at_client(*state, ack());
+	e = endpoint_of(*state, WEIR_CLIENT, 80);
+	assert_int_equal(e.stats.established, 1);
+	assert_int_equal(e.half_open, 0);
+	assert_int_equal(e.half_open_peak, 1);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn, 0);
+}
+
+static void test_off_means_nothing(void **state)
+{
+	struct weir_tc_config config = {.ethernet = 1};
+	struct observer o;
+
+	(void)state;
+	observer_open_with(&o, &config);
+	at_server(&o, syn());
+	assert_int_equal(endpoint_of(&o, WEIR_SERVER, 80).stats.syn, 0);
+	observer_close(&o);
+}
+
+/* ---- flags ---- */
+
+static void test_ecn_and_pushed_flags(void **state)
+{
+	struct segment_spec s = syn();
+
+	s.flags = SYN | ECE | CWR;
+	at_server(*state, s);
+	at_server(*state, from_server(SYN | ACK | ECE, SISN, ISN + 1));
+	at_server(*state, from_client(ACK | PSH | URG | FIN, ISN + 1, SISN + 1));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+}
+
+static void test_impossible_flags(void **state)
+{
+	static const uint8_t flags[] = {
+		0, FIN, PSH | URG | FIN, SYN | FIN, SYN | RST, SYN | RST | ACK, SYN | FIN | ACK};
+
+	at_server(*state, syn());
+	for (size_t i = 0; i < sizeof(flags); i++) {
+		at_server(*state, from_client(flags[i], ISN, SISN + 1));
+		at_server(*state, from_server(flags[i], SISN, ISN + 1));
+	}
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn, 1);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn_retransmits, 0);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).half_open, 1);
+}
+
+/* ---- repeats ---- */
+
+static void test_repeated_syn_keeps_the_time(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_server(*state, syn());
+	let_pass(*state, SECOND);
+	at_server(*state, syn());
+	let_pass(*state, 2 * SECOND);
+	at_server(*state, syn());
+	at_server(*state, synack());
+	let_pass(*state, SECOND);
+	at_server(*state, synack());
+	at_server(*state, ack());
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.syn, 1);
+	assert_int_equal(e.stats.syn_retransmits, 2);
+	assert_int_equal(e.stats.synack, 1);
+	assert_int_equal(e.stats.synack_retransmits, 1);
+	assert_int_equal(e.stats.established, 1);
+	assert_in_range(e.synack.max_us, 3000000, 3100000);
+	assert_in_range(e.ack.max_us, 1000000, 1100000);
+	assert_int_equal(e.half_open_peak, 1);
+}
+
+static void test_port_reuse(void **state)
+{
+	struct segment_spec again = syn();
+	struct handshake_endpoint e;
+
+	at_server(*state, syn());
+	again.seq = ISN + 77777;
+	at_server(*state, again);
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.syn, 2);
+	assert_int_equal(e.stats.syn_retransmits, 0);
+	assert_int_equal(e.stats.unanswered, 1);
+	assert_int_equal(e.half_open, 1);
+	at_server(*state, synack()); /* answers the first: too late */
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.synack, 0);
+	at_server(*state, from_server(SYN | ACK, SISN, again.seq + 1));
+	at_server(*state, from_client(ACK, again.seq + 1, SISN + 1));
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.established, 1);
+	assert_balanced(&e);
+}
+
+static void test_reuse_after_established(void **state)
+{
+	for (int i = 0; i < 3; i++) {
+		at_server(*state, syn());
+		at_server(*state, synack());
+		at_server(*state, ack());
+	}
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 3);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn_retransmits, 0);
+}
+
+/* Each SYN-ACK of a server that sends cookies may have another number. */
+static void test_cookie_numbers(void **state)
+{
+	at_server(*state, syn());
+	at_server(*state, synack());
+	at_server(*state, syn());
+	at_server(*state, from_server(SYN | ACK, SISN + 90000, ISN + 1));
+	at_server(*state, from_client(ACK, ISN + 1, SISN + 90001));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.synack_retransmits, 1);
+}
+
+/* ---- RST ---- */
+
+static void test_refused(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_client(*state, syn());
+	at_client(*state, from_server(RST | ACK, 0, ISN + 1));
+	e = endpoint_of(*state, WEIR_CLIENT, 80);
+	assert_int_equal(e.stats.refused, 1);
+	assert_int_equal(e.half_open, 0);
+	assert_int_equal(e.verdict, HANDSHAKE_REFUSED);
+	assert_balanced(&e);
+}
+
+static void test_rst_that_nobody_believes(void **state)
+{
+	at_client(*state, syn());
+	at_client(*state, from_server(RST | ACK, 0, ISN));
+	at_client(*state, from_server(RST | ACK, 0, ISN + 2));
+	at_client(*state, from_server(RST, 0, ISN + 1));
+	at_client(*state, from_client(RST, ISN + 5000, 0));
+	assert_int_equal(endpoint_of(*state, WEIR_CLIENT, 80).half_open, 1);
+	at_client(*state, synack());
+	at_client(*state, from_server(RST, SISN + 3, 0));
+	assert_int_equal(endpoint_of(*state, WEIR_CLIENT, 80).half_open, 1);
+}
+
+static void test_reset_by_either_side(void **state)
+{
+	at_server(*state, syn());
+	at_server(*state, synack());
+	at_server(*state, from_client(RST, ISN + 1, 0)); /* the half-open scan */
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.reset, 1);
+	at_server(*state, syn());
+	at_server(*state, synack());
+	at_server(*state, from_server(RST, SISN + 1, 0));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.reset, 2);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.refused, 0);
+}
+
+static void test_rst_after_the_handshake(void **state)
+{
+	at_server(*state, syn());
+	at_server(*state, synack());
+	at_server(*state, ack());
+	at_server(*state, from_client(RST | ACK, ISN + 1, SISN + 1));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.reset, 0);
+}
+
+/* ---- the third packet ---- */
+
+static void test_third_packet_with_data(void **state)
+{
+	struct segment_spec s = ack();
+
+	s.data = 500;
+	s.flags |= PSH;
+	at_server(*state, syn());
+	at_server(*state, synack());
+	at_server(*state, s);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+}
+
+static void test_acks_of_something_else(void **state)
+{
+	at_server(*state, syn());
+	at_server(*state, from_server(ACK, SISN, 77)); /* challenge ACK */
+	at_server(*state, from_client(ACK, ISN + 9, 77));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 0);
+	at_server(*state, synack());
+	at_server(*state, from_client(ACK, ISN + 1, SISN));
+	at_server(*state, from_client(ACK, ISN + 1, SISN + 0x70000000));
+	at_server(*state, from_server(ACK, SISN + 1, ISN + 1));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 0);
+	at_server(*state, ack());
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+}
+
+static void test_sequence_numbers_wrap(void **state)
+{
+	at_server(*state, from_client(SYN, 0xffffffff, 0));
+	at_server(*state, from_server(SYN | ACK, 0xffffffff, 0));
+	at_server(*state, from_client(ACK, 0, 0));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+}
+
+static void test_fast_open(void **state)
+{
+	struct segment_spec s = syn();
+
+	s.data = 100;
+	at_server(*state, s);
+	at_server(*state, from_server(SYN | ACK, SISN, ISN + 101));
+	at_server(*state, from_server(ACK | PSH, SISN + 1, ISN + 101)); /* data before the ACK */
+	at_server(*state, from_client(ACK, ISN + 101, SISN + 1000));
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+	at_server(*state, s);
+	at_server(*state, from_server(SYN | ACK, SISN, ISN + 1)); /* data not taken */
+	at_server(*state, ack());
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 2);
+	at_server(*state, s);
+	at_server(*state, from_server(SYN | ACK, SISN, ISN + 102)); /* more than was sent */
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.synack, 2);
+}
+
+/* ---- unusual courses ---- */
+
+static void test_simultaneous_open(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_client(*state, syn());
+	at_client(*state, from_server(SYN, SISN, 0));
+	at_client(*state, from_client(SYN | ACK, ISN, SISN + 1));
+	at_client(*state, synack());
+	e = endpoint_of(*state, WEIR_CLIENT, 80);
+	assert_int_equal(e.stats.syn, 1);
+	assert_int_equal(e.stats.established, 1);
+	assert_int_equal(e.synack.samples, 1);
+	assert_int_equal(e.half_open, 0);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 40000).stats.syn, 0);
+}
+
+static void test_simultaneous_open_their_answer_first(void **state)
+{
+	at_client(*state, syn());
+	at_client(*state, from_server(SYN, SISN, 0));
+	at_client(*state, synack());
+	assert_int_equal(endpoint_of(*state, WEIR_CLIENT, 80).half_open, 1);
+	at_client(*state, from_client(SYN | ACK, ISN, SISN + 1));
+	assert_int_equal(endpoint_of(*state, WEIR_CLIENT, 80).stats.established, 1);
+}
+
+static void test_attached_late(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_server(*state, synack());
+	at_server(*state, ack());
+	at_server(*state, from_server(RST | ACK, 0, ISN + 1));
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.syn + e.stats.synack + e.stats.established + e.stats.refused, 0);
+	at_server(*state, syn());
+	at_server(*state, synack());
+	at_server(*state, ack());
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.established, 1);
+}
+
+/* Direct server return: the balancer never sees the SYN-ACK. */
+static void test_one_half_only(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_server(*state, syn());
+	at_server(*state, ack());
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.established, 1);
+	assert_int_equal(e.stats.synack, 0);
+	assert_int_equal(e.ack.samples, 0);
+	assert_balanced(&e);
+}
+
+/* Loopback and hairpin routing: every packet leaves and comes in by the same device. */
+static void test_both_directions_on_one_device(void **state)
+{
+	struct segment_spec course[] = {syn(), syn(), synack(), ack()};
+
+	for (size_t i = 0; i < sizeof(course) / sizeof(course[0]); i++) {
+		pass(*state, &course[i], false);
+		pass(*state, &course[i], true);
+	}
+	for (int role = 0; role < WEIR_ROLES; role++) {
+		struct handshake_endpoint e = endpoint_of(*state, role, 80);
+
+		assert_int_equal(e.stats.syn, 1);
+		assert_int_equal(e.stats.syn_retransmits, 1);
+		assert_int_equal(e.stats.synack, 1);
+		assert_int_equal(e.stats.synack_retransmits, 0);
+		assert_int_equal(e.stats.established, 1);
+		assert_int_equal(e.half_open, 0);
+	}
+}
+
+/* ---- what is no handshake ---- */
+
+static void test_not_segments(void **state)
+{
+	struct segment_spec later_fragment = syn(), cut = syn(), bad = syn(), six = syn();
+	struct segment_spec options_beyond = syn();
+
+	later_fragment.fragment = 3;
+	at_server(*state, later_fragment);
+	six.family = 6;
+	six.fragment = 3;
+	at_server(*state, six);
+	bad.bad_offset = true;
+	at_server(*state, bad);
+	for (cut.cut = 1; cut.cut < 40; cut.cut++)
+		at_server(*state, cut);
+	options_beyond.tcp_options = 40;
+	options_beyond.cut = 4;
+	at_server(*state, options_beyond);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn, 0);
+}
+
+/* ---- the clock ---- */
+
+static void test_given_up_by_the_reader(void **state)
+{
+	struct segment_spec other = {.client_port = 40001};
+	struct handshake_endpoint e;
+
+	at_server(*state, syn());
+	at_server(*state, syn_in(other));
+	at_server(*state, synack_in(other));
+	let_pass(*state, 59 * SECOND);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).half_open, 2);
+	let_pass(*state, 2 * SECOND);
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.half_open, 0);
+	assert_int_equal(e.stats.unanswered, 1);
+	assert_int_equal(e.stats.unfinished, 1);
+	assert_balanced(&e);
+}
+
+/* SYNs of another port sweep them away; nothing is counted twice. */
+static void test_given_up_by_the_sweep(void **state)
+{
+	struct segment_spec s = {.server_port = 81};
+	struct handshake_endpoint e;
+	struct weir_endpoints all;
+	uint32_t zero = 0;
+	int half_open = 0;
+
+	for (s.client_port = 1; s.client_port <= 1000; s.client_port++)
+		at_server(*state, syn_in(s));
+	let_pass(*state, 61 * SECOND);
+	s.server_port = 82;
+	for (s.client_port = 1; s.client_port <= 400; s.client_port++)
+		at_server(*state, syn_in(s));
+	e = endpoint_of(*state, WEIR_SERVER, 81);
+	assert_int_equal(e.stats.unanswered, 1000);
+	assert_balanced(&e);
+	assert_int_equal(
+		bpf_map_lookup_elem(((struct observer *)*state)->maps.endpoints, &zero, &all), 0);
+	for (int slot = 0; slot < WEIR_ENDPOINTS; slot++)
+		half_open += all.slot[slot].half_open;
+	assert_int_equal(half_open, endpoint_of(*state, WEIR_SERVER, 82).half_open);
+}
+
+static void test_answer_after_the_timeout(void **state)
+{
+	struct handshake_endpoint e;
+
+	at_server(*state, syn());
+	let_pass(*state, 61 * SECOND);
+	at_server(*state, synack());
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.unanswered, 1);
+	assert_int_equal(e.stats.synack, 0);
+	at_server(*state, syn()); /* the last repeat of an old kernel begins anew */
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn, 2);
+}
+
+/* ---- bounds ---- */
+
+static void test_flood(void **state)
+{
+	struct segment_spec s = {.server_port = 443};
+	struct handshake_endpoint e;
+	const int flood = 3 * WEIR_HANDSHAKE_SETS * WEIR_HANDSHAKE_WAYS;
+	char client[32];
+
+	for (int i = 0; i < flood; i++) {
+		snprintf(client, sizeof(client), "10.%d.%d.%d", i >> 16, i >> 8 & 255, i & 255);
+		s.client = client;
+		at_server(*state, syn_in(s));
+	}
+	e = endpoint_of(*state, WEIR_SERVER, 443);
+	assert_int_equal(e.stats.syn, flood);
+	assert_in_range(e.half_open, WEIR_HANDSHAKE_SETS * 3, WEIR_HANDSHAKE_SETS * 4);
+	assert_int_equal(e.stats.untracked, flood - e.half_open);
+	assert_balanced(&e);
+	handshake_is_seen(*state, (struct segment_spec){}); /* the newest is never the victim */
+}
+
+static void test_evicted_when_old_is_unanswered(void **state)
+{
+	struct segment_spec s = {};
+	struct handshake_endpoint e;
+	char client[32];
+	const int flood = WEIR_HANDSHAKE_SETS * WEIR_HANDSHAKE_WAYS;
+
+	for (int i = 0; i < 2 * flood; i++) {
+		if (i == flood)
+			let_pass(*state, 61 * SECOND);
+		snprintf(client, sizeof(client), "10.%d.%d.%d", i >> 16, i >> 8 & 255, i & 255);
+		s.client = client;
+		at_server(*state, syn_in(s));
+	}
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.syn, 2 * flood);
+	assert_in_range(e.stats.unanswered, flood * 3 / 4, flood);
+	assert_balanced(&e);
+}
+
+static void test_port_scan_leaves_room(void **state)
+{
+	struct segment_spec s = {};
+	struct handshake_endpoint e;
+
+	for (s.server_port = 1000; s.server_port < 3000; s.server_port++) {
+		at_server(*state, syn_in(s));
+		at_server(*state, from_server_in(s, RST | ACK, 0, ISN + 1));
+	}
+	e = other_endpoints(*state);
+	assert_true(e.others);
+	assert_in_range(e.stats.syn, 2000 - WEIR_ENDPOINTS_ANSWERED, 2000);
+	assert_int_equal(e.stats.refused, e.stats.syn);
+	assert_int_equal(counters_of(*state).no_endpoint, e.stats.syn);
+	handshake_is_seen(*state, (struct segment_spec){}); /* answered: has a slot, its SYN too */
+	handshake_is_seen(*state, (struct segment_spec){});
+	assert_int_equal(other_endpoints(*state).stats.syn, e.stats.syn);
+}
+
+static void test_answered_ports_are_bounded(void **state)
+{
+	struct segment_spec s = {};
+	struct handshake_endpoint e;
+
+	for (s.server_port = 1000; s.server_port < 2000; s.server_port++) {
+		at_server(*state, syn_in(s));
+		at_server(*state, synack_in(s));
+		at_server(*state, ack_in(s));
+	}
+	e = other_endpoints(*state);
+	assert_in_range(e.stats.established, 1000 - WEIR_ENDPOINTS, 1000);
+	assert_balanced(&e);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(wrappings),
+		TEST(device_without_ethernet),
+		TEST(families_are_apart),
+		TEST(client_role),
+		TEST(off_means_nothing),
+		TEST(ecn_and_pushed_flags),
+		TEST(impossible_flags),
+		TEST(repeated_syn_keeps_the_time),
+		TEST(port_reuse),
+		TEST(reuse_after_established),
+		TEST(cookie_numbers),
+		TEST(refused),
+		TEST(rst_that_nobody_believes),
+		TEST(reset_by_either_side),
+		TEST(rst_after_the_handshake),
+		TEST(third_packet_with_data),
+		TEST(acks_of_something_else),
+		TEST(sequence_numbers_wrap),
+		TEST(fast_open),
+		TEST(simultaneous_open),
+		TEST(simultaneous_open_their_answer_first),
+		TEST(attached_late),
+		TEST(one_half_only),
+		TEST(both_directions_on_one_device),
+		TEST(not_segments),
+		TEST(given_up_by_the_reader),
+		TEST(given_up_by_the_sweep),
+		TEST(answer_after_the_timeout),
+		TEST(flood),
+		TEST(evicted_when_old_is_unanswered),
+		TEST(port_scan_leaves_room),
+		TEST(answered_ports_are_bounded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
