@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CELL 512
-#define GAP  "  "
+#define CELL	    512
+#define GAP	    "  "
+#define NOTE_INDENT 6
 
 #define BOLD   "\033[1m"
 #define FAINT  "\033[2m"
@@ -231,6 +232,24 @@ static void print_line(struct cursor *c, const struct table *table, const int *w
 	end_line(c);
 }
 
+/* A note is for copying, commands for example: it is better wrapped than cut. */
+static void print_note(struct cursor *c, const struct table *table, const json_t *row)
+{
+	const char *note = table->note ? json_string_value(table_lookup(row, table->note)) : NULL;
+	struct style style = c->style;
+	char text[CELL];
+
+	if (!note)
+		return;
+	snprintf(text, sizeof(text), "%s%s", unit_utf8() ? "→ " : "-> ", note);
+	disarm(text);
+	c->style.width = 0;
+	c->pending = NOTE_INDENT;
+	put(c, text, FAINT);
+	end_line(c);
+	c->style = style;
+}
+
 static void widen(const struct table *table, int *widths, const struct line *line)
 {
 	char text[CELL];
@@ -302,8 +321,11 @@ static void print_lines(struct cursor *c, const struct table *table, const struc
 		widen(table, widths, &lines[i]);
 	if (titles)
 		print_titles(c, table, widths);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		print_line(c, table, widths, &lines[i]);
+		if (i + 1 == count || lines[i + 1].first)
+			print_note(c, table, lines[i].row);
+	}
 }
 
 void table_print(FILE *f, const struct table *table, const json_t *document, struct style style,

@@ -198,6 +198,19 @@ static void test_table_group(void **state)
 	assert_renders(&table, "[]", (struct style){0}, "");
 }
 
+static void test_table_note(void **state)
+{
+	struct table table = devices;
+
+	(void)state;
+	table.note = "remedy";
+	assert_renders(&table,
+		       "{\"devices\":[{\"name\":\"a\",\"remedy\":\"run this long command\"},"
+		       "{\"name\":\"b\",\"remedy\":null}]}",
+		       (struct style){.width = 12},
+		       "Device  Rate\na          -\n      → run this long command\nb          -\n");
+}
+
 /* Runs with standard output in a file or device; returns what went to the file. */
 static char captured[65536];
 
@@ -366,10 +379,10 @@ int main(void)
 		cmocka_unit_test(test_units),	    cmocka_unit_test(test_units_keep_order),
 		cmocka_unit_test(test_table),	    cmocka_unit_test(test_table_colour),
 		cmocka_unit_test(test_table_cut),   cmocka_unit_test(test_table_disarms_names),
-		cmocka_unit_test(test_table_group), cmocka_unit_test(test_show),
-		cmocka_unit_test(test_stream),	    cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_reader_left), cmocka_unit_test(test_no_document),
-		cmocka_unit_test(test_string),
+		cmocka_unit_test(test_table_group), cmocka_unit_test(test_table_note),
+		cmocka_unit_test(test_show),	    cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_reader_left),
+		cmocka_unit_test(test_no_document), cmocka_unit_test(test_string),
 	};
 
 	setenv("LC_ALL", "C.UTF-8", 1);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Offloads of a device, by the names that `ethtool -k` shows for single features. */
+#ifndef WEIR_ETHTOOL_H
+#define WEIR_ETHTOOL_H
+
+#include <stdbool.h>
+
+struct offload {
+	bool on;
+	bool fixed; /* the driver lets nobody change it */
+};
+
+/* 0, or -EOPNOTSUPP when the device has no such feature; other negative errnos. No fail() line. */
+int ethtool_offload(const char *ifname, const char *feature, struct offload *offload);
+
+#endif
