@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Whether the running kernel's verifier accepts the programs under every kind of switches that
+ * the loader sets. Verifiers differ: a bound that 6.12 follows may be lost on 6.1.
+ */
+#include <bpf/libbpf.h>
+#include <linux/bpf.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tc/abi.h"
+#include "xdp/abi.h"
+
+#include "weir_tc.skel.h"
+#include "weir_xdp.skel.h"
+
+#define LOOPBACK   1
+#define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)
+#define LOG_END	   1500 /* bytes of a verifier's log that say what it refuses */
+
+struct xdp_case {
+	const char *name;
+	struct weir_xdp_config config;
+};
+
+struct tc_case {
+	const char *name;
+	struct weir_tc_config config;
+};
+
+static const struct xdp_case xdp_cases[] = {
+	{"no rules", {.ethernet = 1, .table_bytes = 4096}},
+	{"no rules, L3 device", {.table_bytes = 4096}},
+	{"sources only", {.ethernet = 1, .table_bytes = 4096, .fields = 1u << WEIR_F_SRC}},
+	{"ports only", {.ethernet = 1, .table_bytes = 4096, .fields = 1u << WEIR_F_DPORT}},
+	{"all fields", {.ethernet = 1, .table_bytes = 4096, .fields = ALL_FIELDS}},
+	{"all fields, large table",
+	 {.ethernet = 1, .table_bytes = 64u << 20, .fields = ALL_FIELDS}},
+	{"limits", {.ethernet = 1, .table_bytes = 4096, .fields = ALL_FIELDS, .limits = 1}},
+	{"redirects", {.ethernet = 1, .table_bytes = 4096, .fields = ALL_FIELDS, .redirects = 1}},
+	{"redirects by TC",
+	 {.ethernet = 1, .table_bytes = 4096, .fields = ALL_FIELDS, .redirects = 1, .via_tc = 1}},
+	{"redirects, unfinished checksums",
+	 {.ethernet = 1,
+	  .table_bytes = 4096,
+	  .fields = ALL_FIELDS,
+	  .redirects = 1,
+	  .partial_sums = 1}},
+	{"all switches",
+	 {.ethernet = 1,
+	  .table_bytes = 1u << 20,
+	  .fields = ALL_FIELDS,
+	  .limits = 1,
+	  .redirects = 1,
+	  .partial_sums = 1,
+	  .frags = 1}},
+	{"all switches, L3 device",
+	 {.table_bytes = 1u << 20,
+	  .fields = ALL_FIELDS,
+	  .limits = 1,
+	  .redirects = 1,
+	  .partial_sums = 1,
+	  .frags = 1}},
+};
+
+static const struct tc_case tc_cases[] = {
+	{"handshakes", {.ethernet = 1, .handshakes = 1}},
+	{"handshakes, L3 device", {.handshakes = 1}},
+	{"redirects", {.ethernet = 1, .redirects = 1}},
+	{"all switches", {.ethernet = 1, .handshakes = 1, .redirects = 1, .synq_full_at_max = 1}},
+};
+
+static int number, failed;
+
+static void report(const char *program, const char *name, int err)
+{
+	printf("%s %d - %s: %s\n", err ? "not ok" : "ok", ++number, program, name);
+	fflush(stdout);
+	failed += err != 0;
+}
+
+static void load_xdp(const struct xdp_case *c)
+{
+	struct weir_xdp_bpf *skel = weir_xdp_bpf__open();
+	int err = -1;
+
+	if (skel) {
+		skel->rodata->config = c->config;
+		skel->rodata->config.ifindex = LOOPBACK;
+		bpf_map__set_value_size(bpf_map__inner_map(skel->maps.rules),
+					c->config.table_bytes);
+		if (c->config.frags)
+			bpf_program__set_flags(skel->progs.weir_xdp, BPF_F_XDP_HAS_FRAGS);
+		err = weir_xdp_bpf__load(skel);
+	}
+	report("XDP", c->name, err);
+	weir_xdp_bpf__destroy(skel);
+}
+
+static void load_tc(const struct tc_case *c)
+{
+	struct weir_tc_bpf *skel = weir_tc_bpf__open();
+	int err = -1;
+
+	if (skel) {
+		skel->rodata->config = c->config;
+		skel->rodata->config.ifindex = LOOPBACK;
+		err = weir_tc_bpf__load(skel);
+	}
+	report("TC", c->name, err);
+	weir_tc_bpf__destroy(skel);
+}
+
+static int libbpf_says(enum libbpf_print_level level, const char *format, va_list args)
+{
+	static char text[1 << 20];
+	size_t length, begin;
+
+	if (level != LIBBPF_WARN)
+		return 0;
+	vsnprintf(text, sizeof(text), format, args);
+	length = strlen(text);
+	begin = length > LOG_END ? length - LOG_END : 0;
+	return fprintf(stderr, "%s", text + begin);
+}
+
+int main(void)
+{
+	libbpf_set_print(libbpf_says);
+	for (size_t i = 0; i < sizeof(xdp_cases) / sizeof(*xdp_cases); i++)
+		load_xdp(&xdp_cases[i]);
+	for (size_t i = 0; i < sizeof(tc_cases) / sizeof(*tc_cases); i++)
+		load_tc(&tc_cases[i]);
+	printf("1..%d\n", number);
+	return failed > 0;
+}
