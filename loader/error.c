@@ -38,6 +38,15 @@ int misuse(const char *format, ...)
 	return -EINVAL;
 }
 
+int at_line(const char *file, size_t number)
+{
+	char cause[sizeof(line)];
+
+	snprintf(cause, sizeof(cause), "%s", line);
+	snprintf(line, sizeof(line), "%s line %zu: %.900s", file, number, cause);
+	return -EINVAL;
+}
+
 void notice(const char *format, ...)
 {
 	va_list args;

@@ -8,12 +8,16 @@
 #define WEIR_ERROR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Refused by kernel or state: exit status 2. Returns err, which must be negative. */
 int fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The command line or a file's text is wrong: exit status 1. Returns -EINVAL. */
 int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Puts "FILE line N: " before the line that a misuse() has just left. Returns -EINVAL. */
+int at_line(const char *file, size_t number);
 
 /* Something the user should know although the command succeeds; printed to stderr at once. */
 void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -174,9 +174,9 @@ struct weir_table_head {
 	__u32 fields;		  /* bit per enum weir_field that some rule constrains */
 	__u32 root[WEIR_TRIES];	  /* entries */
 	__u32 absent[WEIR_FIELDS]; /* class of a packet that has no such field */
-	__u32 next_id;		  /* ids are never used twice in an instance's life */
-	__u32 pad;
-	__u64 seed; /* of the buckets' hash: random, kept for the instance's life */
+	__u32 next_id;		  /* of a rule; ids are not used twice while there are rules */
+	__u32 actions;		  /* bit per enum weir_action that some rule takes */
+	__u64 seed; /* of the buckets' hash: random, kept while there are rules */
 };
 
 /* Token bucket of one source under one rule, as the generic cell rate algorithm (ITU-T I.371):

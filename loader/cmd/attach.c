@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+/* weir attach, weir detach */
+#include "loader/attach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "loader/error.h"
+#include "loader/options.h"
+#include "loader/out/out.h"
+
+static int parse_mode(const char *text, enum attach_mode *mode)
+{
+	for (*mode = MODE_AUTO; *mode <= MODE_OFFLOAD; ++*mode)
+		if (!strcmp(text, attach_mode_name(*mode)))
+			return 0;
+	return misuse("mode '%s': wanted auto, native, generic or offload", text);
+}
+
+static int parse_request(struct args *args, const char **name, struct attach_request *r)
+{
+	const char *word;
+
+	*name = NULL;
+	while (args->count) {
+		if (accept_word(args, "--mode")) {
+			word = value_of(args, "--mode");
+			if (!word || parse_mode(word, &r->mode))
+				return -EINVAL;
+		} else if (accept_word(args, "--exclusive")) {
+			r->exclusive = true;
+		} else if (accept_word(args, "--xdp-only")) {
+			r->no_tc = true;
+		} else if (accept_word(args, "--tc-only")) {
+			r->no_xdp = true;
+		} else if (!*name && args->word[0][0] != '-') {
+			*name = next_word(args);
+		} else {
+			return no_more_words(args);
+		}
+	}
+	return *name ? 0 : misuse("attach: a device is missing; 'ip -br link' shows what there is");
+}
+
+static json_t *describe(const struct device *d, bool updated)
+{
+	const struct attachment *a = &d->attachment;
+
+	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:b, s:s}", "device", out_string(d->name),
+			 "ifindex", a->ifindex, "mode",
+			 a->xdp_way ? attach_mode_name(a->mode) : "none", "xdp",
+			 attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way), "updated",
+			 updated, "version", a->version);
+}
+
+static int say(const struct instance *in, const char *name, bool updated)
+{
+	const struct attachment *a;
+	struct device *d;
+	int err = device_open(in, name, &d);
+
+	if (err)
+		return err;
+	a = &d->attachment;
+	if (a->mode == MODE_GENERIC && a->xdp_way)
+		notice("%s: its driver takes no native XDP program, so XDP runs in generic mode: "
+		       "every feature works, at a fraction of the speed",
+		       name);
+	if (options.json)
+		err = out_show(describe(d, updated), NULL, 0);
+	else
+		err = out_text("%s: %s, XDP %s%s%s%s, TC %s", name, updated ? "updated" : "attached",
+			       a->xdp_way ? attach_mode_name(a->mode) : "off",
+			       a->xdp_way ? " (" : "", a->xdp_way ? attach_way_name(a->xdp_way) : "",
+			       a->xdp_way ? ")" : "",
+			       a->tc_way == WAY_LINK ? "TCX"
+			       : a->tc_way	     ? attach_way_name(a->tc_way)
+						     : "off");
+	devices_free(d, 1);
+	return err;
+}
+
+int cmd_attach(struct args *args)
+{
+	struct attach_request request = {};
+	struct instance in;
+	const char *name;
+	bool updated;
+	int err;
+
+	err = parse_request(args, &name, &request);
+	if (!err)
+		err = attach_open(&in);
+	if (err)
+		return err;
+	err = attach(&in, name, &request, &updated);
+	if (!err)
+		err = say(&in, name, updated);
+	instance_close(&in);
+	return err;
+}
+
+static json_t *detached(const char *name)
+{
+	return name ? json_pack("{s:[o]}", "detached", out_string(name)) : NULL;
+}
+
+/* Everything goes, whatever its state, so nothing is cleared away first. */
+static int do_detach_all(void)
+{
+	struct instance in;
+	int err = instance_open(&in, true);
+
+	if (err)
+		return err;
+	err = device_detach_all(&in);
+	if (!err && options.json)
+		err = out_show(json_pack("{s:b}", "detached_all", 1), NULL, 0);
+	else if (!err)
+		err = out_text("instance %s: everything detached", in.name);
+	instance_close(&in);
+	return err;
+}
+
+int cmd_detach(struct args *args)
+{
+	struct instance in;
+	const char *name;
+	int err;
+
+	if (accept_word(args, "--all")) {
+		err = no_more_words(args);
+		return err ? err : do_detach_all();
+	}
+	name = next_word(args);
+	if (!name)
+		return misuse("detach: a device or --all is missing");
+	err = no_more_words(args);
+	if (!err)
+		err = instance_open(&in, true);
+	if (err)
+		return err;
+	err = device_detach(&in, name);
+	if (!err)
+		err = devices_reap(&in);
+	if (!err)
+		err = options.json ? out_show(detached(name), NULL, 0)
+				   : out_text("%s: detached", name);
+	instance_close(&in);
+	return err;
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+/* weir status: what is attached, where and how. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "command.h"
+#include "loader/device.h"
+#include "loader/error.h"
+#include "loader/out/out.h"
+#include "loader/rules.h"
+
+static const struct column columns[] = {
+	COLUMN("device", "Device", UNIT_TEXT),
+	COLUMN("ifindex", "Index", UNIT_COUNT),
+	COLUMN("mode", "XDP", UNIT_TEXT),
+	COLUMN("xdp", "by", UNIT_TEXT),
+	COLUMN("tc", "TC", UNIT_TEXT),
+	COLUMN("attached_seconds", "Attached", UNIT_SECONDS),
+	COLUMN("version", "Version", UNIT_TEXT),
+	COLUMN("state", "State", UNIT_TEXT, .mark = MARK_FAINT),
+};
+
+static const struct column instance_columns[] = {
+	COLUMN("instance", "Instance", UNIT_TEXT),
+	COLUMN("devices", "Devices", UNIT_COUNT),
+	COLUMN("rules", "Rules", UNIT_COUNT),
+	COLUMN("prefixes", "Prefixes in lists", UNIT_COUNT),
+};
+
+static const struct table tables[] = {
+	{.rows = "summary", COLUMNS(instance_columns)},
+	{.rows = "devices", .empty = "nothing is attached; 'weir attach DEV' begins",
+	 COLUMNS(columns)},
+	{.rows = "other_instances", COLUMNS(instance_columns)},
+};
+
+static json_t *describe(const struct device *d)
+{
+	const struct attachment *a = &d->attachment;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:f, s:s, s:s}", "device", out_string(d->name),
+			 "ifindex", a->ifindex, "mode",
+			 a->xdp_way ? attach_mode_name(a->mode) : "off", "xdp",
+			 attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way),
+			 "attached_seconds",
+			 now.tv_sec + now.tv_nsec / 1e9 - a->since_ns / 1e9, "version", a->version,
+			 "state", d->present ? "attached" : "device is gone");
+}
+
+static json_t *other_instances(const struct instance *in)
+{
+	json_t *others = json_array();
+	char **names;
+	int n = instance_names(&names);
+
+	for (int i = 0; i < n; i++) {
+		if (strcmp(names[i], in->name))
+			json_array_append_new(others,
+					      json_pack("{s:o}", "instance", out_string(names[i])));
+		free(names[i]);
+	}
+	free(names);
+	return others;
+}
+
+static json_t *document(const struct instance *in, const struct device *list, size_t count,
+			const struct rule_set *set)
+{
+	json_t *devices = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(devices, describe(&list[i]));
+	return json_pack("{s:[{s:o, s:i, s:i, s:i}], s:o, s:o}", "summary", "instance",
+			 out_string(in->name), "devices", (int)count, "rules", (int)set->count,
+			 "prefixes", (int)set->prefix_count, "devices", devices, "other_instances",
+			 other_instances(in));
+}
+
+int cmd_status(struct args *args)
+{
+	struct rule_set set = {};
+	struct device *list;
+	struct instance in;
+	size_t count;
+	int err;
+
+	err = no_more_words(args);
+	if (!err)
+		err = instance_open(&in, false);
+	if (err)
+		return err;
+	err = devices_open(&in, &list, &count);
+	if (!err) {
+		err = rules_get(&in, &set);
+		if (!err)
+			err = out_show(document(&in, list, count, &set), tables,
+				       sizeof(tables) / sizeof(tables[0]));
+		rule_set_free(&set);
+		devices_free(list, count);
+	}
+	instance_close(&in);
+	return err;
+}

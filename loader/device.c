@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "device.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "error.h"
+#include "netdev.h"
+#include "tc/abi.h"
+#include "tc_link.h"
+#include "xdp_link.h"
+
+static const char *const mode_names[] = {"auto", "native", "generic", "offload"};
+static const char *const way_names[] = {"none", "link", "dispatcher", "clsact"};
+
+const char *attach_mode_name(enum attach_mode mode)
+{
+	return mode_names[mode];
+}
+
+const char *attach_way_name(enum attach_way way)
+{
+	return way_names[way];
+}
+
+static const char *path_of(const struct instance *in, const char *device, const char *pin)
+{
+	return instance_path(in, "devices/%s/%s", pin_name(device), pin);
+}
+
+static int read_attachment(const struct instance *in, const char *device, struct attachment *a)
+{
+	int fd = pin_open(path_of(in, device, "attachment")), err;
+	__u32 key = 0;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_map_lookup_elem(fd, &key, a);
+	close(fd);
+	return err;
+}
+
+static int write_attachment(const struct instance *in, const struct attachment *a)
+{
+	const char *path = path_of(in, a->name, "attachment");
+	int fd = pin_open(path), err = 0;
+	__u32 key = 0;
+
+	if (fd == -ENOENT) {
+		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_attachment", sizeof(key), sizeof(*a),
+				    1, NULL);
+		if (fd >= 0 && bpf_obj_pin(fd, path))
+			err = -errno;
+	}
+	if (fd < 0)
+		return fail(fd, "cannot make %s: %s", path, strerror(-fd));
+	if (!err)
+		err = bpf_map_update_elem(fd, &key, a, BPF_ANY);
+	close(fd);
+	return err ? fail(err, "cannot write %s: %s", path, strerror(-err)) : 0;
+}
+
+/* Device names below the instance, sorted, attached or only begun. */
+static int device_names(const struct instance *in, char ***names)
+{
+	struct dirent **entries;
+	int count = 0, n;
+
+	*names = NULL;
+	if (!in->exists)
+		return 0;
+	n = scandir(instance_path(in, "devices"), &entries, NULL, alphasort);
+	if (n < 0)
+		return errno == ENOENT ? 0 : fail(-errno, "cannot read %s/devices: %m", in->dir);
+	*names = calloc(n + 1, sizeof(**names));
+	for (int i = 0; i < n; i++) {
+		if (*names && entries[i]->d_name[0] != '.')
+			(*names)[count++] = pin_decode(entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	return *names ? count : fail(-ENOMEM, "out of memory");
+}
+
+static void free_names(char **names, int count)
+{
+	for (int i = 0; i < count; i++)
+		free(names[i]);
+	free(names);
+}
+
+static bool is_there(const struct attachment *a)
+{
+	struct netdev dev;
+
+	if (netdev_by_index(a->ifindex, &dev)) {
+		forget_failure();
+		return false;
+	}
+	return true;
+}
+
+static int open_map(const struct instance *in, const char *device, const char *pin)
+{
+	int fd = pin_open(path_of(in, device, pin));
+
+	return fd < 0 ? -1 : fd;
+}
+
+static void open_maps(const struct instance *in, struct device *d)
+{
+	struct handshake_maps *h = &d->handshakes;
+
+	d->counters = open_map(in, d->name, "counters");
+	h->handshakes = open_map(in, d->name, "handshakes");
+	h->endpoints = open_map(in, d->name, "endpoints");
+	h->endpoint_stats = open_map(in, d->name, "endpoint_stats");
+	h->tc_counters = open_map(in, d->name, "tc_counters");
+	h->watchers = open_map(in, d->name, "watchers");
+	h->events = open_map(in, d->name, "events");
+}
+
+static void close_maps(struct device *d)
+{
+	const struct handshake_maps *h = &d->handshakes;
+	int fds[] = {d->counters,    h->handshakes, h->endpoints, h->endpoint_stats,
+		     h->tc_counters, h->watchers, h->events};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+static int check_schema(const char *name, const struct attachment *a)
+{
+	if (a->xdp_schema == WEIR_XDP_SCHEMA && a->tc_schema == WEIR_TC_SCHEMA)
+		return 0;
+	return fail(-EPROTO,
+		    "%s: its maps have schema %u.%u, this weir (" WEIR_VERSION ") speaks "
+		    "%u.%u; 'weir detach %s' and attach again, which starts the counters "
+		    "and rules anew",
+		    name, a->xdp_schema, a->tc_schema, WEIR_XDP_SCHEMA, WEIR_TC_SCHEMA, name);
+}
+
+int devices_open(const struct instance *in, struct device **list, size_t *count)
+{
+	char **names;
+	int n = device_names(in, &names), err = 0;
+
+	*list = NULL;
+	*count = 0;
+	if (n <= 0)
+		return n;
+	*list = calloc(n, sizeof(**list));
+	if (!*list)
+		err = fail(-ENOMEM, "out of memory");
+	for (int i = 0; i < n && !err; i++) {
+		struct device *d = &(*list)[*count];
+
+		if (read_attachment(in, names[i], &d->attachment) || !d->attachment.whole)
+			continue;
+		err = check_schema(names[i], &d->attachment);
+		snprintf(d->name, sizeof(d->name), "%s", names[i]);
+		d->present = is_there(&d->attachment);
+		open_maps(in, d);
+		++*count;
+	}
+	free_names(names, n);
+	if (err)
+		devices_free(*list, *count);
+	return err;
+}
+
+int device_open(const struct instance *in, const char *name, struct device **list)
+{
+	struct device *d = calloc(1, sizeof(*d));
+	int err;
+
+	if (!d)
+		return fail(-ENOMEM, "out of memory");
+	err = in->exists ? read_attachment(in, name, &d->attachment) : -ENOENT;
+	if (err || !d->attachment.whole) {
+		free(d);
+		return fail(-ENODEV,
+			    "%s is not attached in instance '%s'; 'weir status' shows what "
+			    "is, 'weir attach %s' attaches it",
+			    name, in->name, name);
+	}
+	err = check_schema(name, &d->attachment);
+	if (err) {
+		free(d);
+		return err;
+	}
+	snprintf(d->name, sizeof(d->name), "%s", name);
+	d->present = is_there(&d->attachment);
+	open_maps(in, d);
+	*list = d;
+	return 0;
+}
+
+void devices_free(struct device *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		close_maps(&list[i]);
+	free(list);
+}
+
+static int take_off(const struct instance *in, const char *name)
+{
+	struct attachment a;
+	int err, xdp, tc;
+
+	err = read_attachment(in, name, &a);
+	if (err && err != -ENOENT)
+		return fail(err, "cannot read %s: %s", path_of(in, name, "attachment"),
+			    strerror(-err));
+	if (!err) {
+		xdp = xdp_detach(in, name, a.ifindex, a.xdp_way);
+		tc = tc_detach(in, name, &a);
+		if (xdp || tc)
+			return xdp ? xdp : tc;
+	}
+	err = pin_remove_tree(path_of(in, name, ""));
+	rmdir(instance_path(in, "devices"));
+	return err;
+}
+
+static __u64 now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static int check_request(const struct netdev *dev, const struct attach_request *r)
+{
+	if (r->no_xdp && r->no_tc)
+		return misuse("--xdp-only and --tc-only together leave nothing to attach");
+	if (r->mode == MODE_OFFLOAD && !r->no_tc)
+		return misuse("%s: --mode offload needs --xdp-only: TC programs run on the host",
+			      dev->name);
+	return 0;
+}
+
+/* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
+ * can be found and taken off. */
+static int attach_new(const struct instance *in, const struct netdev *dev,
+		      const struct attach_request *request, const struct rule_needs *needs)
+{
+	struct attachment a = {
+		.xdp_schema = WEIR_XDP_SCHEMA,
+		.tc_schema = WEIR_TC_SCHEMA,
+		.ifindex = dev->ifindex,
+		.mode = request->mode,
+		.ethernet = dev->ethernet,
+		.since_ns = now_ns(),
+		.version = WEIR_VERSION,
+	};
+	enum attach_way way = request->exclusive ? WAY_LINK : xdp_way(request->mode);
+	enum attach_mode mode = request->mode;
+	bool made;
+	int err;
+
+	snprintf(a.name, sizeof(a.name), "%s", dev->name);
+	a.xdp_way = request->no_xdp ? WAY_NONE : way;
+	a.tc_way = request->no_tc ? WAY_NONE : tc_way();
+	err = write_attachment(in, &a);
+	if (!err && !request->no_xdp)
+		err = xdp_attach(in, dev, needs, &mode, way);
+	a.mode = request->no_xdp ? MODE_AUTO : mode;
+	if (!err && a.tc_way == WAY_CLSACT) {
+		err = tc_make_clsact(dev, &made);
+		a.made_clsact = !err && made;
+		if (!err)
+			err = write_attachment(in, &a);
+	}
+	if (!err && !request->no_tc)
+		err = tc_attach(in, dev, needs->redirects, false, &a);
+	a.whole = 1;
+	return err ? err : write_attachment(in, &a);
+}
+
+/* The programs of an attached device, exchanged for this build's with the needed switches. */
+static int renew(const struct instance *in, const struct netdev *dev, struct attachment *a,
+		 const struct rule_needs *needs)
+{
+	enum attach_mode mode = a->mode;
+	int err = 0;
+
+	if (a->xdp_way != WAY_NONE)
+		err = xdp_attach(in, dev, needs, &mode, a->xdp_way);
+	if (!err && a->tc_way != WAY_NONE)
+		err = tc_attach(in, dev, needs->redirects, true, a);
+	if (err)
+		return err;
+	snprintf(a->version, sizeof(a->version), "%s", WEIR_VERSION);
+	return write_attachment(in, a);
+}
+
+static int update(struct instance *in, const struct netdev *dev,
+		  const struct attach_request *request, struct attachment *a,
+		  const struct rule_needs *needs)
+{
+	int err = check_schema(dev->name, a);
+
+	if (err)
+		return err;
+	if ((request->no_xdp && a->xdp_way != WAY_NONE) ||
+	    (request->no_tc && a->tc_way != WAY_NONE) ||
+	    (!request->no_xdp && a->xdp_way == WAY_NONE) ||
+	    (!request->no_tc && a->tc_way == WAY_NONE) ||
+	    (request->exclusive && a->xdp_way == WAY_DISPATCHER) ||
+	    (request->mode != MODE_AUTO && request->mode != a->mode))
+		return fail(-EEXIST,
+			    "%s is attached in another way (XDP %s by %s, TC by %s); "
+			    "'weir detach %s' first",
+			    dev->name, attach_mode_name(a->mode), attach_way_name(a->xdp_way),
+			    attach_way_name(a->tc_way), dev->name);
+	return renew(in, dev, a, needs);
+}
+
+int device_attach(struct instance *in, const char *name, const struct attach_request *request,
+		  const struct rule_needs *needs, bool *updated)
+{
+	struct attachment a;
+	struct netdev dev;
+	int err;
+
+	err = netdev_by_name(name, &dev);
+	if (!err)
+		err = check_request(&dev, request);
+	if (err)
+		return err;
+	*updated = !read_attachment(in, dev.name, &a) && a.whole && a.ifindex == dev.ifindex;
+	if (*updated)
+		return update(in, &dev, request, &a, needs);
+	err = take_off(in, dev.name);
+	if (!err)
+		err = pin_mkdir(instance_path(in, "devices"));
+	if (!err)
+		err = pin_mkdir(path_of(in, dev.name, ""));
+	if (!err)
+		err = attach_new(in, &dev, request, needs);
+	if (err)
+		take_off(in, dev.name);
+	return err;
+}
+
+int device_detach(struct instance *in, const char *name)
+{
+	struct attachment a;
+
+	if (read_attachment(in, name, &a))
+		return fail(-ENODEV,
+			    "%s is not attached in instance '%s'; 'weir status' shows what "
+			    "is",
+			    name, in->name);
+	return take_off(in, name);
+}
+
+int device_detach_all(struct instance *in)
+{
+	char **names;
+	int n = device_names(in, &names), err = n < 0 ? n : 0;
+
+	for (int i = 0; i < n; i++) {
+		int one = take_off(in, names[i]);
+
+		err = err ? err : one;
+	}
+	free_names(names, n);
+	return err ? err : pin_remove_tree(in->dir);
+}
+
+int devices_reap(struct instance *in)
+{
+	char **names;
+	int n = device_names(in, &names), err = n < 0 ? n : 0;
+
+	for (int i = 0; i < n && !err; i++) {
+		struct attachment a;
+		int missing = read_attachment(in, names[i], &a);
+
+		if (!missing && a.whole && is_there(&a))
+			continue;
+		err = take_off(in, names[i]);
+		if (!err && verbosity)
+			notice("%s: removed what was left of it: %s", names[i],
+			       !missing && a.whole ? "the device is gone"
+						   : "its attach did not finish");
+	}
+	free_names(names, n);
+	return err;
+}
+
+static bool fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
+		 const struct rule_needs *needs)
+{
+	struct weir_xdp_config want = xdp_config(dev, a->mode, needs), have;
+
+	if (a->xdp_way == WAY_NONE)
+		return true;
+	if (xdp_loaded_config(in, a->name, a->xdp_way, &have))
+		return false;
+	return !memcmp(&want, &have, sizeof(want)) &&
+	       xdp_uses_table(in, a->name, a->xdp_way, needs);
+}
+
+int devices_reconcile(struct instance *in, const struct rule_needs *needs)
+{
+	char **names;
+	int n = device_names(in, &names), err = n < 0 ? n : 0;
+
+	for (int i = 0; i < n && !err; i++) {
+		struct attachment a;
+		struct netdev dev;
+
+		if (read_attachment(in, names[i], &a) || !a.whole)
+			continue;
+		err = check_schema(names[i], &a);
+		if (!err)
+			err = netdev_by_index(a.ifindex, &dev);
+		if (!err && !fits(in, &dev, &a, needs))
+			err = renew(in, &dev, &a, needs);
+	}
+	free_names(names, n);
+	return err;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What this kernel can do, found by trying, once per process. */
+#ifndef WEIR_FEATURES_H
+#define WEIR_FEATURES_H
+
+#include <stdbool.h>
+
+bool features_dispatcher(void);	      /* freplace programs, which libxdp's dispatcher is made of */
+bool features_tcx(void);	      /* TCX links (>= 6.6) */
+bool features_listener(void);	      /* the TC program may look into listening sockets (BTF) */
+bool features_synq_full_at_max(void); /* before 6.14 a SYN queue at its limit is full */
+
+#endif

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "instance.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "error.h"
+#include "netdev.h"
+#include "options.h"
+
+#define ROOT	     WEIR_BPFFS "/weir"
+#define RECORD	     "instance"
+#define DEFAULT_NAME "host"
+
+struct instance_record {
+	__u32 schema;
+	__u32 pad;
+	__u64 netns; /* inode of the network namespace */
+};
+
+#define RECORD_SCHEMA 1
+
+static int mount_bpffs(bool change)
+{
+	struct statfs fs;
+
+	if (statfs(WEIR_BPFFS, &fs))
+		return fail(-errno,
+			    "%s: %m; this kernel lacks CONFIG_BPF_SYSCALL or /sys is hidden",
+			    WEIR_BPFFS);
+	if (fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	if (!change)
+		return -ENOENT;
+	if (mount("bpf", WEIR_BPFFS, "bpf", 0, "mode=0700"))
+		return fail(-errno, "cannot mount bpffs on %s: %m; try 'mount -t bpf bpf %s'",
+			    WEIR_BPFFS, WEIR_BPFFS);
+	return 0;
+}
+
+static int take_lock(bool change)
+{
+	int fd, err;
+
+	if (change && mkdir(ROOT, 0700) && errno != EEXIST)
+		return fail(-errno, "cannot make %s: %m", ROOT);
+	fd = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT && !change)
+		return -ENOENT;
+	if (fd < 0)
+		return fail(-errno, "cannot open %s: %m", ROOT);
+	if (flock(fd, change ? LOCK_EX : LOCK_SH)) {
+		err = -errno;
+		close(fd);
+		return fail(err, "cannot lock %s: %m", ROOT);
+	}
+	return fd;
+}
+
+static int netns_inode(__u64 *inode)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/net", &st))
+		return fail(-errno, "cannot look at /proc/self/ns/net: %m");
+	*inode = st.st_ino;
+	return 0;
+}
+
+static int write_record(const struct instance *in, const struct instance_record *record)
+{
+	__u32 key = 0;
+	int fd, err;
+
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weir_instance", sizeof(key), sizeof(*record), 1,
+			    NULL);
+	if (fd < 0)
+		return fail(fd, "cannot make a BPF map: %s", strerror(-fd));
+	err = bpf_map_update_elem(fd, &key, record, BPF_ANY);
+	if (!err)
+		err = bpf_obj_pin(fd, instance_path(in, RECORD));
+	close(fd);
+	return err ? fail(err, "cannot pin %s: %s", instance_path(in, RECORD), strerror(-err)) : 0;
+}
+
+/* An instance whose namespace is gone has nothing alive in it: its devices went with it. */
+static bool netns_alive(__u64 inode)
+{
+	char path[64], link[64], want[64];
+	struct dirent *entry;
+	bool alive = false;
+	DIR *proc;
+
+	snprintf(want, sizeof(want), "net:[%llu]", inode);
+	proc = opendir("/proc");
+	while (proc && !alive && (entry = readdir(proc))) {
+		ssize_t n;
+
+		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%.20s/ns/net", entry->d_name);
+		n = readlink(path, link, sizeof(link) - 1);
+		if (n > 0) {
+			link[n] = 0;
+			alive = !strcmp(link, want);
+		}
+	}
+	if (proc)
+		closedir(proc);
+	proc = opendir("/run/netns");
+	while (proc && !alive && (entry = readdir(proc))) {
+		struct stat st;
+
+		alive = !fstatat(dirfd(proc), entry->d_name, &st, 0) && st.st_ino == inode;
+	}
+	if (proc)
+		closedir(proc);
+	return alive;
+}
+
+/* Devices are known by ifindex, which means nothing in another namespace. */
+static int check_record(struct instance *in, bool change)
+{
+	struct instance_record record = {};
+	__u64 inode = 0;
+	__u32 key = 0;
+	int fd, err;
+
+	err = netns_inode(&inode);
+	if (err)
+		return err;
+	fd = pin_open(instance_path(in, RECORD));
+	if (fd < 0 && fd != -ENOENT)
+		return fail(fd, "cannot open %s: %s", instance_path(in, RECORD), strerror(-fd));
+	if (fd >= 0) {
+		err = bpf_map_lookup_elem(fd, &key, &record);
+		close(fd);
+		if (err)
+			return fail(err, "cannot read %s: %s", instance_path(in, RECORD),
+				    strerror(-err));
+		if (record.schema != RECORD_SCHEMA)
+			return fail(-EPROTO,
+				    "instance '%s' has schema %u, this weir speaks %u; "
+				    "detach it with the weir that made it",
+				    in->name, record.schema, RECORD_SCHEMA);
+		if (record.netns == inode)
+			return 0;
+		if (netns_alive(record.netns))
+			return fail(-EXDEV,
+				    "instance '%s' belongs to another network namespace; "
+				    "give its name with -n, or another --instance",
+				    in->name);
+		if (!change) {
+			in->exists = false;
+			return 0;
+		}
+		err = pin_remove_tree(in->dir);
+		if (!err)
+			err = pin_mkdir(in->dir);
+		if (err)
+			return err;
+	} else if (!change) {
+		in->exists = false;
+		return 0;
+	}
+	record = (struct instance_record){.schema = RECORD_SCHEMA, .netns = inode};
+	return write_record(in, &record);
+}
+
+static int name_instance(struct instance *in)
+{
+	const char *name = options.instance;
+
+	if (!name && options.netns) {
+		const char *slash = strrchr(options.netns, '/');
+
+		name = slash ? slash + 1 : options.netns;
+	}
+	if (!name)
+		name = DEFAULT_NAME;
+	if (!*name || strlen(name) >= sizeof(in->name) || strchr(name, '/') || name[0] == '.')
+		return misuse(
+			"instance name '%s': wanted 1 to %zu characters, no '/', no leading '.'",
+			name, sizeof(in->name) - 1);
+	strcpy(in->name, name);
+	snprintf(in->dir, sizeof(in->dir), ROOT "/%s", pin_name(name));
+	return 0;
+}
+
+int instance_open(struct instance *in, bool change)
+{
+	int err;
+
+	*in = (struct instance){.lock = -1};
+	err = name_instance(in);
+	if (!err && options.netns)
+		err = netdev_enter(options.netns);
+	if (err)
+		return err;
+	err = mount_bpffs(change);
+	if (!err)
+		err = in->lock = take_lock(change);
+	if (err == -ENOENT && !change)
+		return 0;
+	if (err < 0)
+		return err;
+	in->exists = !access(in->dir, F_OK);
+	err = 0;
+	if (change && !in->exists) {
+		err = pin_mkdir(in->dir);
+		in->exists = !err;
+	}
+	if (!err && in->exists)
+		err = check_record(in, change);
+	if (err)
+		instance_unlock(in);
+	return err;
+}
+
+void instance_unlock(struct instance *in)
+{
+	if (in->lock >= 0)
+		close(in->lock);
+	in->lock = -1;
+}
+
+static bool only_record_left(const char *dir)
+{
+	struct dirent *entry;
+	DIR *d = opendir(dir);
+	bool only = d;
+
+	while (d && (entry = readdir(d)))
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, RECORD))
+			only = false;
+	if (d)
+		closedir(d);
+	return only;
+}
+
+void instance_close(struct instance *in)
+{
+	if (in->lock >= 0 && in->exists && only_record_left(in->dir)) {
+		pin_remove_tree(in->dir);
+		rmdir(ROOT);
+	}
+	instance_unlock(in);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int instance_names(char ***names)
+{
+	struct dirent *entry;
+	int count = 0;
+	DIR *d = opendir(ROOT);
+
+	*names = NULL;
+	while (d && (entry = readdir(d))) {
+		char **more;
+
+		if (entry->d_name[0] == '.')
+			continue;
+		more = realloc(*names, (count + 1) * sizeof(**names));
+		if (!more)
+			break;
+		*names = more;
+		more[count++] = pin_decode(entry->d_name);
+	}
+	if (d)
+		closedir(d);
+	if (count)
+		qsort(*names, count, sizeof(**names), compare_names);
+	return count;
+}
+
+const char *instance_path(const struct instance *in, const char *format, ...)
+{
+	static char path[4][PATH_MAX + 64];
+	static unsigned int turn;
+	char *p = path[turn++ % 4];
+	va_list args;
+	int n;
+
+	n = snprintf(p, sizeof(path[0]), "%s/", in->dir);
+	va_start(args, format);
+	vsnprintf(p + n, sizeof(path[0]) - n, format, args);
+	va_end(args);
+	return p;
+}
+
+const char *pin_name(const char *name)
+{
+	static char encoded[4][256];
+	static unsigned int turn;
+	char *start = encoded[turn++ % 4], *to = start;
+
+	for (; *name && to < start + sizeof(encoded[0]) - 4; name++) {
+		if (*name == '.' || *name == '%')
+			to += sprintf(to, "%%%02x", *name);
+		else
+			*to++ = *name;
+	}
+	*to = 0;
+	return start;
+}
+
+char *pin_decode(const char *pin)
+{
+	char *name = strdup(pin), *to = name;
+	unsigned int byte;
+
+	for (; name && *pin; pin++) {
+		if (*pin == '%' && sscanf(pin + 1, "%2x", &byte) == 1) {
+			*to++ = byte;
+			pin += 2;
+		} else {
+			*to++ = *pin;
+		}
+	}
+	if (name)
+		*to = 0;
+	return name;
+}
+
+int pin_open(const char *path)
+{
+	int fd = bpf_obj_get(path);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int pin_replace(int fd, const char *path)
+{
+	char fresh[PATH_MAX + 80];
+	int err;
+
+	snprintf(fresh, sizeof(fresh), "%s_new", path);
+	unlink(fresh);
+	if (bpf_obj_pin(fd, fresh))
+		return fail(-errno, "cannot pin %s: %m", fresh);
+	if (!rename(fresh, path))
+		return 0;
+	err = -errno;
+	unlink(fresh);
+	return fail(err, "cannot rename %s: %s", fresh, strerror(-err));
+}
+
+int pin_mkdir(const char *path)
+{
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return fail(-errno, "cannot make %s: %m", path);
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
+
+int pin_remove_tree(const char *path)
+{
+	if (access(path, F_OK) && errno == ENOENT)
+		return 0;
+	if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS))
+		return fail(-errno, "cannot remove %s: %m", path);
+	return 0;
+}

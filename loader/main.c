@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The table of commands: options, then an object and a command, shortened as far as unique. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/libbpf.h>
+#include <xdp/libxdp.h>
+
+#include "cmd/command.h"
+#include "error.h"
+#include "options.h"
+
+struct options options;
+
+static const struct command commands[] = {
+	{"attach", NULL, cmd_attach,
+	 "DEV [--mode auto|native|generic|offload] [--exclusive] [--xdp-only|--tc-only]",
+	 "attach to a device, or update what is attached to this build", true},
+	{"detach", NULL, cmd_detach, "DEV | --all", "take everything off a device", true},
+	{"status", NULL, cmd_status, "", "what is attached, where and how", true},
+	{"stats", NULL, cmd_stats, "[DEV] [-i SEC] [-c N]", "packets, bytes and rates", true},
+	{"top", NULL, cmd_top, "[-i SEC]", "the same and more, full screen", true},
+	{"rule", "list", cmd_rule_list, "", "the rules with what they matched", true},
+	{"rule", "add", cmd_rule_add,
+	 "ACTION [src CIDR] [dst CIDR] [proto P] [sport A[-B]] [dport A[-B]] [dev DEV] [before ID]",
+	 "add a rule: drop, pass, 'limit RATE' [burst N], 'redirect DEV'", true},
+	{"rule", "load", cmd_rule_load,
+	 "FILE [name NAME] [match src|dst] [ACTION ...] [before ID]",
+	 "a rule for a list of prefixes; replaces the list of that name", true},
+	{"rule", "del", cmd_rule_del, "ID...", "delete rules", true},
+	{"rule", "flush", cmd_rule_flush, "", "delete all rules", true},
+	{"handshake", "show", cmd_handshake_show, "[DEV]",
+	 "TCP handshakes by port: latency, failures, queues", true},
+	{"handshake", "watch", cmd_handshake_watch,
+	 "[DEV] [--port N] [--role server|client] [-i SEC] [-c N]", "handshakes as they end", true},
+	{"drop", "show", cmd_drop_show, "[DEV]", "dropped packets by reason", true},
+	{"drop", "watch", cmd_drop_watch, "[DEV] [-i SEC] [-c N]", "the same, as it happens", true},
+	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+	fputs("usage: weir [OPTIONS] OBJECT [COMMAND] [ARGUMENTS]\n\n", to);
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const struct command *c = &commands[i];
+
+		fprintf(to, "  weir %s%s%s%s%s\n        %s\n", c->object, c->name ? " " : "",
+			c->name ? c->name : "", *c->arguments ? " " : "", c->arguments, c->summary);
+	}
+	fputs("\nOPTIONS\n"
+	      "  -j, --json           JSON; streams are one object a line\n"
+	      "  -p, --pretty         with -j: indented\n"
+	      "  -n, --netns NAME     act in this network namespace (instance NAME)\n"
+	      "      --instance NAME  another name for the instance\n"
+	      "  -v, --verbose        say what is done; twice: libbpf's own words as well\n"
+	      "  -V, --version\n"
+	      "  -h, --help\n\n"
+	      "Objects and commands may be shortened as far as they stay unique. See weir(8).\n",
+	      to);
+}
+
+static bool starts(const char *word, const char *whole)
+{
+	return !strncmp(word, whole, strlen(word));
+}
+
+/* The object that `word` stands for; NULL with a misuse() line. */
+static const char *find_object(const char *word)
+{
+	const char *found = NULL;
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const char *object = commands[i].object;
+
+		if (!strcmp(word, object))
+			return object;
+		if (!starts(word, object) || (found && !strcmp(found, object)))
+			continue;
+		if (found) {
+			misuse("'%s' may be %s or %s", word, found, object);
+			return NULL;
+		}
+		found = object;
+	}
+	if (!found)
+		misuse("there is no object '%s'; 'weir help' shows what there is", word);
+	return found;
+}
+
+/* The command of this object that `word` stands for. */
+static const struct command *find_named(const char *object, const char *word)
+{
+	const struct command *found = NULL;
+
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const struct command *c = &commands[i];
+
+		if (strcmp(c->object, object) || !starts(word, c->name))
+			continue;
+		if (!strcmp(word, c->name))
+			return c;
+		if (found) {
+			misuse("'%s %s' may be %s or %s", object, word, found->name, c->name);
+			return NULL;
+		}
+		found = c;
+	}
+	if (!found)
+		misuse("there is no command '%s %s'; 'weir help' shows what there is", object, word);
+	return found;
+}
+
+/* An object's first command is what it shows when no command is given. */
+static const struct command *find_command(struct args *args)
+{
+	const char *object = find_object(next_word(args));
+	size_t first = 0;
+
+	if (!object)
+		return NULL;
+	while (strcmp(commands[first].object, object))
+		first++;
+	if (!commands[first].name || !args->count)
+		return &commands[first];
+	return find_named(object, next_word(args));
+}
+
+static const struct option long_options[] = {
+	{"json", no_argument, NULL, 'j'},	   {"pretty", no_argument, NULL, 'p'},
+	{"netns", required_argument, NULL, 'n'},   {"instance", required_argument, NULL, 'I'},
+	{"verbose", no_argument, NULL, 'v'},	   {"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},	   {},
+};
+
+/* Options in front of the object. 1: the answer is out, nothing else to do. */
+static int parse_options(int argc, char **argv)
+{
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "+:jpn:vVh", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'j': options.json = true; break;
+		case 'p': options.pretty = true; break;
+		case 'n': options.netns = optarg; break;
+		case 'I': options.instance = optarg; break;
+		case 'v': verbosity++; break;
+		case 'V': puts("weir " WEIR_VERSION); return 1;
+		case 'h': print_help(stdout); return 1;
+		case ':': return misuse("option %s needs a value", argv[optind - 1]);
+		default:
+			return misuse("there is no option '%s'; 'weir help' shows what there is",
+				      argv[optind - 1]);
+		}
+	}
+	return 0;
+}
+
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	return verbosity > 1 ? vfprintf(stderr, format, args) : 0;
+}
+
+static int print_libxdp(enum libxdp_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	return verbosity > 1 ? vfprintf(stderr, format, args) : 0;
+}
+
+static int run(int argc, char **argv)
+{
+	struct args args;
+	const struct command *command;
+	int err = parse_options(argc, argv);
+
+	if (err)
+		return err;
+	args = (struct args){.count = argc - optind, .word = argv + optind};
+	if (!args.count || !strcmp(args.word[0], "help")) {
+		print_help(args.count ? stdout : stderr);
+		return args.count ? 1 : misuse("an object is missing");
+	}
+	command = find_command(&args);
+	if (!command)
+		return -EINVAL;
+	if (args.count && (!strcmp(args.word[0], "help") || !strcmp(args.word[0], "-h") ||
+			   !strcmp(args.word[0], "--help"))) {
+		printf("usage: weir %s%s%s %s\n%s\n", command->object, command->name ? " " : "",
+		       command->name ? command->name : "", command->arguments, command->summary);
+		return 1;
+	}
+	if (command->needs_root && geteuid())
+		return fail(-EPERM, "%s needs root; 'sudo weir ...'", command->object);
+	libbpf_set_print(print_libbpf);
+	libxdp_set_print(print_libxdp);
+	return command->run(&args);
+}
+
+int main(int argc, char **argv)
+{
+	int err = run(argc, argv);
+
+	if (err >= 0)
+		return 0;
+	fprintf(stderr, "weir: %s\n", failure() ? failure() : strerror(-err));
+	return failure() ? failure_status() : 2;
+}

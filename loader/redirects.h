@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Targets of redirect rules: whether frames can be sent there, how, and their devmap entries. */
+#ifndef WEIR_REDIRECTS_H
+#define WEIR_REDIRECTS_H
+
+#include "instance.h"
+#include "table.h"
+
+/* Refuses, with reason and remedy, a rule whose frames would not arrive. */
+int redirects_check(const struct instance *in, const struct rule *rule);
+
+/* What the names in the rules stand for now. Targets that take XDP frames get an entry in the
+ * devmap, which no entry in use gives way for. */
+int redirects_resolve(const struct instance *in, const struct rule_set *set,
+		      struct table_names *names);
+/* The table of these names is in use: entries of others are freed. */
+void redirects_settle(const struct instance *in, const struct table_names *names);
+void redirects_release(struct table_names *names);
+
+#endif

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "tc_link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "error.h"
+#include "features.h"
+#include "weir_tc.skel.h"
+
+/* Of our clsact filters: behind those which users give small numbers. */
+#define FILTER_PRIORITY 49152
+#define FILTER_HANDLE	0x77656972 /* "weir" */
+
+struct direction {
+	const char *pin;
+	int attach_type;
+	enum bpf_tc_attach_point point;
+};
+
+static const struct direction directions[] = {
+	{"tc_ingress", TCX_INGRESS, BPF_TC_INGRESS},
+	{"tc_egress", TCX_EGRESS, BPF_TC_EGRESS},
+};
+
+static const char *pin_of(const struct instance *in, const char *device, const char *name)
+{
+	return instance_path(in, "devices/%s/%s", pin_name(device), name);
+}
+
+static int load(struct weir_tc_bpf **skel, const struct instance *in, const struct netdev *dev,
+		bool redirects)
+{
+	struct weir_tc_bpf *s = weir_tc_bpf__open();
+	struct bpf_map *map;
+	int err = 0;
+
+	if (!s)
+		return fail(-errno, "cannot open the TC program: %m");
+	s->rodata->config = (struct weir_tc_config){
+		.ifindex = dev->ifindex,
+		.ethernet = dev->ethernet,
+		.handshakes = 1,
+		.redirects = redirects,
+		.synq_full_at_max = features_synq_full_at_max(),
+	};
+	bpf_object__for_each_map (map, s->obj)
+		if (!err && !bpf_map__is_internal(map))
+			err = bpf_map__set_pin_path(map, pin_of(in, dev->name, bpf_map__name(map)));
+	if (!err)
+		err = weir_tc_bpf__load(s);
+	if (err) {
+		weir_tc_bpf__destroy(s);
+		return fail(err,
+			    "the kernel refused the TC program: %s; see 'weir -vv attach' and "
+			    "'weir doctor'",
+			    strerror(-err));
+	}
+	*skel = s;
+	return 0;
+}
+
+static int tcx_attach(const struct direction *d, int program, const char *pin,
+		      const struct netdev *dev)
+{
+	int link = pin_open(pin), err = 0;
+
+	if (link >= 0) {
+		err = bpf_link_update(link, program, NULL);
+		close(link);
+		return err;
+	}
+	link = bpf_link_create(program, dev->ifindex, d->attach_type, NULL);
+	if (link < 0)
+		return link;
+	if (bpf_obj_pin(link, pin))
+		err = -errno;
+	close(link);
+	return err;
+}
+
+static int clsact_attach(const struct direction *d, int program, const char *pin,
+			 const struct netdev *dev, bool replace)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = dev->ifindex, .attach_point = d->point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program, .handle = FILTER_HANDLE,
+		    .priority = FILTER_PRIORITY, .flags = replace ? BPF_TC_F_REPLACE : 0);
+	int err = bpf_tc_attach(&hook, &opts);
+
+	return err ? err : pin_replace(program, pin);
+}
+
+int tc_make_clsact(const struct netdev *dev, bool *made)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = dev->ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int err = bpf_tc_hook_create(&hook);
+
+	*made = !err;
+	if (err && err != -EEXIST)
+		return fail(err, "%s: cannot make a clsact qdisc: %s", dev->name, strerror(-err));
+	return 0;
+}
+
+enum attach_way tc_way(void)
+{
+	return features_tcx() ? WAY_LINK : WAY_CLSACT;
+}
+
+int tc_attach(const struct instance *in, const struct netdev *dev, bool redirects, bool replace,
+	      const struct attachment *a)
+{
+	struct weir_tc_bpf *skel = NULL;
+	int err;
+
+	err = load(&skel, in, dev, redirects);
+	if (err)
+		return err;
+	for (int i = 0; i < 2 && !err; i++) {
+		const struct direction *d = &directions[i];
+		int program =
+			bpf_program__fd(i ? skel->progs.weir_egress : skel->progs.weir_ingress);
+		const char *pin = pin_of(in, dev->name, d->pin);
+
+		err = a->tc_way == WAY_LINK ? tcx_attach(d, program, pin, dev)
+					    : clsact_attach(d, program, pin, dev, replace);
+	}
+	weir_tc_bpf__destroy(skel);
+	if (err)
+		return fail(err, "%s: cannot attach the TC program: %s", dev->name, strerror(-err));
+	return 0;
+}
+
+/* Nobody else's filter has our handle and priority. */
+static int clsact_detach(const struct direction *d, __u32 ifindex)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = d->point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+
+	return bpf_tc_detach(&hook, &opts);
+}
+
+static int tcx_detach(const char *pin)
+{
+	int link = pin_open(pin), err;
+
+	if (link < 0)
+		return link == -ENOENT ? 0 : link;
+	err = bpf_link_detach(link) ? -errno : 0;
+	close(link);
+	return err;
+}
+
+static void clsact_remove(const struct attachment *a)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = a->ifindex,
+		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+
+	bpf_tc_hook_destroy(&hook);
+}
+
+int tc_detach(const struct instance *in, const char *device, const struct attachment *a)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct direction *d = &directions[i];
+		const char *pin = pin_of(in, device, d->pin);
+		int err = a->tc_way == WAY_CLSACT ? clsact_detach(d, a->ifindex) : tcx_detach(pin);
+
+		if (err && err != -ENODEV && err != -ENOLINK && err != -ENOENT && err != -EINVAL)
+			return fail(err, "%s: cannot detach the TC program: %s", device,
+				    strerror(-err));
+		if (unlink(pin) && errno != ENOENT)
+			return fail(-errno, "cannot remove %s: %m", pin);
+	}
+	if (a->tc_way == WAY_CLSACT && a->made_clsact)
+		clsact_remove(a);
+	return 0;
+}

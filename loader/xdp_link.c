@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "xdp_link.h"
+
+#include <errno.h>
+#include <linux/if_link.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <xdp/libxdp.h>
+
+#include "error.h"
+#include "features.h"
+#include "weir_xdp.skel.h"
+
+/* A frame of a larger MTU does not fit a page beside XDP's headroom and the skb's tail. */
+#define MTU_OF_ONE_PAGE 3498
+
+#define MAPS_MAX 16 /* no program of ours uses more */
+
+/* Ids of the maps that a program uses. Returns their number. */
+static int program_maps(int fd, __u32 *maps)
+{
+	struct bpf_prog_info info = {.nr_map_ids = MAPS_MAX, .map_ids = (unsigned long)maps};
+	__u32 size = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &size))
+		return -errno;
+	return info.nr_map_ids < MAPS_MAX ? info.nr_map_ids : MAPS_MAX;
+}
+
+static __u32 map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
+}
+
+struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
+				  const struct rule_needs *needs)
+{
+	return (struct weir_xdp_config){
+		.ifindex = dev->ifindex,
+		.fields = needs->fields,
+		.table_bytes = needs->table_bytes,
+		.ethernet = dev->ethernet,
+		.limits = needs->limits,
+		.redirects = needs->redirects,
+		.via_tc = needs->redirects && mode == MODE_GENERIC,
+		.partial_sums = needs->redirects && !strcmp(dev->kind, "veth"),
+		.frags = dev->mtu > MTU_OF_ONE_PAGE,
+	};
+}
+
+/* Maps that the device's switches leave unused are not made. */
+static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, const char *device,
+		       const struct rule_needs *needs)
+{
+	int err = bpf_map__set_pin_path(skel->maps.counters,
+					instance_path(in, "devices/%s/counters", pin_name(device)));
+
+	bpf_map__set_autocreate(skel->maps.rules, needs->fields);
+	bpf_map__set_autocreate(skel->maps.rule_counters, needs->fields);
+	bpf_map__set_autocreate(skel->maps.buckets, needs->limits);
+	bpf_map__set_autocreate(skel->maps.redirect_ports, needs->redirects);
+	if (!err && needs->fields)
+		err = bpf_map__reuse_fd(skel->maps.rules, needs->table);
+	if (!err && needs->fields)
+		err = bpf_map__set_pin_path(skel->maps.rule_counters,
+					    instance_path(in, "rule_counters"));
+	if (!err && needs->limits)
+		err = bpf_map__set_pin_path(skel->maps.buckets, instance_path(in, "buckets"));
+	if (!err && needs->redirects)
+		err = bpf_map__set_pin_path(skel->maps.redirect_ports,
+					    instance_path(in, "redirect_ports"));
+	return err;
+}
+
+static int open_program(struct weir_xdp_bpf **skel, const struct instance *in,
+			const struct netdev *dev, enum attach_mode mode,
+			const struct rule_needs *needs)
+{
+	struct weir_xdp_bpf *s = weir_xdp_bpf__open();
+	int err;
+
+	if (!s)
+		return fail(-errno, "cannot open the XDP program: %m");
+	s->rodata->config = xdp_config(dev, mode, needs);
+	bpf_program__set_expected_attach_type(s->progs.weir_xdp, BPF_XDP);
+	if (s->rodata->config.frags)
+		bpf_program__set_flags(s->progs.weir_xdp, BPF_F_XDP_HAS_FRAGS);
+	err = choose_maps(s, in, dev->name, needs);
+	if (err) {
+		weir_xdp_bpf__destroy(s);
+		return fail(err, "cannot prepare the XDP program's maps: %s", strerror(-err));
+	}
+	*skel = s;
+	return 0;
+}
+
+static int load_failed(int err)
+{
+	return fail(
+		err,
+		"the kernel refused the XDP program: %s; see 'weir -vv attach' and 'weir doctor'",
+		strerror(-err));
+}
+
+static int explain_busy(const struct netdev *dev)
+{
+	return fail(-EBUSY,
+		    "%s: another XDP program (id %u) is attached and this way of attaching "
+		    "cannot share; detach it first ('xdp-loader unload %s --all' or 'ip link "
+		    "set %s xdp off')",
+		    dev->name, dev->xdp_prog, dev->name, dev->name);
+}
+
+static __u32 mode_flags(enum attach_mode mode)
+{
+	switch (mode) {
+	case MODE_GENERIC: return XDP_FLAGS_SKB_MODE;
+	case MODE_OFFLOAD: return XDP_FLAGS_HW_MODE;
+	default: return XDP_FLAGS_DRV_MODE;
+	}
+}
+
+static int explain_attach(const struct netdev *dev, enum attach_mode mode, int err)
+{
+	if (err == -EBUSY || err == -EEXIST)
+		return explain_busy(dev);
+	if (mode == MODE_OFFLOAD)
+		return fail(err, "%s: cannot offload XDP: %s; try --mode native or --mode generic",
+			    dev->name, strerror(-err));
+	if (mode == MODE_NATIVE)
+		return fail(err,
+			    "%s: its driver takes no native XDP program: %s; 'weir doctor %s' "
+			    "may say why, --mode generic works everywhere but slower",
+			    dev->name, strerror(-err), dev->name);
+	return fail(err, "%s: cannot attach the XDP program: %s", dev->name, strerror(-err));
+}
+
+static int link_attach(const struct instance *in, const struct netdev *dev,
+		       const struct rule_needs *needs, enum attach_mode mode)
+{
+	const char *pin = instance_path(in, "devices/%s/xdp", pin_name(dev->name));
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flags(mode));
+	struct weir_xdp_bpf *skel;
+	int link, err;
+
+	err = open_program(&skel, in, dev, mode, needs);
+	if (err)
+		return err;
+	if (mode == MODE_OFFLOAD)
+		bpf_program__set_ifindex(skel->progs.weir_xdp, dev->ifindex);
+	err = weir_xdp_bpf__load(skel);
+	if (err) {
+		err = load_failed(err);
+		goto out;
+	}
+	link = pin_open(pin);
+	if (link >= 0) {
+		err = bpf_link_update(link, bpf_program__fd(skel->progs.weir_xdp), NULL);
+		close(link);
+		if (err)
+			err = fail(err, "%s: cannot replace the XDP program: %s", dev->name,
+				   strerror(-err));
+		goto out;
+	}
+	link = bpf_link_create(bpf_program__fd(skel->progs.weir_xdp), dev->ifindex, BPF_XDP, &opts);
+	if (link < 0) {
+		err = link;
+		goto out;
+	}
+	if (bpf_obj_pin(link, pin))
+		err = fail(-errno, "cannot pin %s: %m", pin);
+	close(link);
+out:
+	weir_xdp_bpf__destroy(skel);
+	return err;
+}
+
+static enum xdp_attach_mode libxdp_mode(enum attach_mode mode)
+{
+	return mode == MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE;
+}
+
+static bool program_uses(__u32 program, __u32 map)
+{
+	__u32 maps[MAPS_MAX];
+	int fd = bpf_prog_get_fd_by_id(program), n;
+
+	if (fd < 0)
+		return false;
+	n = program_maps(fd, maps);
+	close(fd);
+	for (int i = 0; i < n; i++)
+		if (maps[i] == map)
+			return true;
+	return false;
+}
+
+/* Takes one program of this device, other than `keep`, off its dispatcher. 1: there was one. */
+static int dispatcher_detach_one(__u32 ifindex, __u32 counters, __u32 keep)
+{
+	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex(ifindex);
+	struct xdp_program *program = NULL;
+	int err = 0;
+
+	if (libxdp_get_error(all) || xdp_multiprog__is_legacy(all))
+		goto out;
+	while ((program = xdp_multiprog__next_prog(program, all)))
+		if (xdp_program__id(program) != keep &&
+		    program_uses(xdp_program__id(program), counters))
+			break;
+	if (program)
+		err = xdp_program__detach(program, ifindex, xdp_multiprog__attach_mode(all), 0);
+	if (program && !err)
+		err = 1;
+out:
+	if (!libxdp_get_error(all))
+		xdp_multiprog__close(all);
+	return err;
+}
+
+/* A device's programs are known by its counters, so that one which an interrupted attach left
+ * without a pin is found as well. */
+static int dispatcher_detach(const struct instance *in, const char *device, __u32 ifindex,
+			     __u32 keep)
+{
+	int fd = pin_open(instance_path(in, "devices/%s/counters", pin_name(device))), err = 1;
+	__u32 counters;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	counters = map_id(fd);
+	close(fd);
+	while (err > 0)
+		err = dispatcher_detach_one(ifindex, counters, keep);
+	return err;
+}
+
+/* The dispatcher has no way to exchange one of its programs: the new one is added before the old
+ * one goes, so for a moment frames pass both, and none passes neither. */
+static int dispatcher_attach(const struct instance *in, const struct netdev *dev,
+			     const struct rule_needs *needs, enum attach_mode mode)
+{
+	const char *pin = instance_path(in, "devices/%s/xdp", pin_name(dev->name));
+	LIBBPF_OPTS(xdp_program_opts, opts, .prog_name = "weir_xdp");
+	struct xdp_program *program;
+	struct weir_xdp_bpf *skel;
+	int err;
+
+	err = open_program(&skel, in, dev, mode, needs);
+	if (err)
+		return err;
+	opts.obj = skel->obj;
+	program = xdp_program__create(&opts);
+	err = libxdp_get_error(program);
+	if (err) {
+		err = fail(err, "libxdp does not take the XDP program: %s", strerror(-err));
+		goto out;
+	}
+	err = xdp_program__attach(program, dev->ifindex, libxdp_mode(mode), 0);
+	if (err)
+		goto close;
+	err = dispatcher_detach(in, dev->name, dev->ifindex, xdp_program__id(program));
+	if (!err)
+		err = pin_replace(xdp_program__fd(program), pin);
+	if (err) {
+		xdp_program__detach(program, dev->ifindex, libxdp_mode(mode), 0);
+		err = fail(err, "%s: cannot replace the program in the dispatcher: %s", dev->name,
+			   strerror(-err));
+	}
+close:
+	xdp_program__close(program);
+out:
+	weir_xdp_bpf__destroy(skel);
+	return err;
+}
+
+static int attach_by(enum attach_way way, const struct instance *in, const struct netdev *dev,
+		     const struct rule_needs *needs, enum attach_mode mode)
+{
+	int err = way == WAY_DISPATCHER ? dispatcher_attach(in, dev, needs, mode)
+					: link_attach(in, dev, needs, mode);
+
+	if (!err && verbosity)
+		notice("%s: XDP %s by %s", dev->name, attach_mode_name(mode), attach_way_name(way));
+	return err;
+}
+
+enum attach_way xdp_way(enum attach_mode mode)
+{
+	return mode != MODE_OFFLOAD && features_dispatcher() ? WAY_DISPATCHER : WAY_LINK;
+}
+
+int xdp_attach(const struct instance *in, const struct netdev *dev, const struct rule_needs *needs,
+	       enum attach_mode *mode, enum attach_way way)
+{
+	enum attach_mode first = *mode == MODE_AUTO ? MODE_NATIVE : *mode;
+	int err = attach_by(way, in, dev, needs, first);
+
+	if (err && *mode == MODE_AUTO && !failure() && err != -EBUSY && err != -EEXIST) {
+		first = MODE_GENERIC;
+		err = attach_by(way, in, dev, needs, first);
+	}
+	if (err)
+		return failure() ? err : explain_attach(dev, first, err);
+	*mode = first;
+	return 0;
+}
+
+int xdp_detach(const struct instance *in, const char *device, __u32 ifindex, enum attach_way way)
+{
+	const char *pin = instance_path(in, "devices/%s/xdp", pin_name(device));
+	int fd, err = 0;
+
+	if (way == WAY_DISPATCHER) {
+		err = dispatcher_detach(in, device, ifindex, 0);
+	} else {
+		fd = pin_open(pin);
+		if (fd == -ENOENT)
+			return 0;
+		if (fd >= 0) {
+			err = bpf_link_detach(fd) ? -errno : 0;
+			close(fd);
+		}
+	}
+	if (err && err != -ENODEV && err != -ENOLINK && err != -ENOENT)
+		return fail(err, "%s: cannot detach the XDP program: %s", device, strerror(-err));
+	if (unlink(pin) && errno != ENOENT)
+		return fail(-errno, "cannot remove %s: %m", pin);
+	return 0;
+}
+
+/* The program's fd, through its link where there is one. */
+static int open_attached(const char *pin, enum attach_way way)
+{
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+	int fd = pin_open(pin), program;
+
+	if (fd < 0 || way != WAY_LINK)
+		return fd;
+	program = bpf_obj_get_info_by_fd(fd, &info, &size) ? -errno
+							   : bpf_prog_get_fd_by_id(info.prog_id);
+	close(fd);
+	return program;
+}
+
+static int attached_maps(const struct instance *in, const char *device, enum attach_way way,
+			 __u32 *maps)
+{
+	int fd = open_attached(instance_path(in, "devices/%s/xdp", pin_name(device)), way), n;
+
+	if (fd < 0)
+		return fd;
+	n = program_maps(fd, maps);
+	close(fd);
+	return n;
+}
+
+bool xdp_uses_table(const struct instance *in, const char *device, enum attach_way way,
+		    const struct rule_needs *needs)
+{
+	__u32 maps[MAPS_MAX], want;
+	int n;
+
+	if (needs->table < 0)
+		return true;
+	want = map_id(needs->table);
+	n = attached_maps(in, device, way, maps);
+	for (int i = 0; i < n; i++)
+		if (maps[i] == want)
+			return true;
+	return false;
+}
+
+static int read_rodata(__u32 map_id, struct weir_xdp_config *config)
+{
+	struct weir_xdp_bpf__rodata value;
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info), key = 0;
+	int fd = bpf_map_get_fd_by_id(map_id), err = -ENOENT;
+
+	if (fd < 0)
+		return fd;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &size) && strstr(info.name, ".rodata") &&
+	    info.value_size == sizeof(value) && !bpf_map_lookup_elem(fd, &key, &value)) {
+		*config = value.config;
+		err = 0;
+	}
+	close(fd);
+	return err;
+}
+
+int xdp_loaded_config(const struct instance *in, const char *device, enum attach_way way,
+		      struct weir_xdp_config *config)
+{
+	__u32 maps[MAPS_MAX];
+	int n = attached_maps(in, device, way, maps), err = n < 0 ? n : -ENOENT;
+
+	for (int i = 0; err == -ENOENT && i < n; i++)
+		err = read_rodata(maps[i], config);
+	return err;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Loads the XDP program for one device and attaches it, by a link or in libxdp's dispatcher. */
+#ifndef WEIR_XDP_LINK_H
+#define WEIR_XDP_LINK_H
+
+#include "device.h"
+#include "netdev.h"
+#include "xdp/abi.h"
+
+/* What the instance's rules ask of every device's programs. All zero: no rules. */
+struct rule_needs {
+	__u32 fields;	   /* as in struct weir_xdp_config */
+	__u32 table_bytes; /* of a table */
+	bool limits;
+	bool redirects;
+	int table; /* fd of the map of tables; -1: none */
+};
+
+/* MODE_NATIVE or MODE_GENERIC; `dev` as it is now. */
+struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
+				  const struct rule_needs *needs);
+
+/* The switches of the program that is attached for this device; -ENOENT: none. */
+int xdp_loaded_config(const struct instance *in, const char *device, enum attach_way way,
+		      struct weir_xdp_config *config);
+
+/* How XDP programs share a device here: WAY_DISPATCHER, or WAY_LINK, which does not. */
+enum attach_way xdp_way(enum attach_mode mode);
+
+/* Whether the attached program reads the table map of `needs`. */
+bool xdp_uses_table(const struct instance *in, const char *device, enum attach_way way,
+		    const struct rule_needs *needs);
+
+/*
+ * Attaches or, when the device's `xdp` pin exists, replaces in one step. `*mode` says what is
+ * wanted (MODE_AUTO: native, else generic) and, on success, what was done.
+ */
+int xdp_attach(const struct instance *in, const struct netdev *dev, const struct rule_needs *needs,
+	       enum attach_mode *mode, enum attach_way way);
+
+/* Takes the program off and removes its pin. A device that is gone is no error. */
+int xdp_detach(const struct instance *in, const char *device, __u32 ifindex, enum attach_way way);
+
+#endif
