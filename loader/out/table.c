@@ -339,14 +339,14 @@ void table_print(FILE *f, const struct table *table, const json_t *document, str
 
 	if (!table_shows(table, document))
 		return;
-	if (table->heading) {
-		put(&c, table->heading, BOLD);
-		end_line(&c);
-	}
 	if (!count) {
 		put(&c, table->empty, NULL);
 		end_line(&c);
 		return;
+	}
+	if (table->heading) {
+		put(&c, table->heading, BOLD);
+		end_line(&c);
 	}
 	lines = calloc(count, sizeof(*lines));
 	if (!lines)

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+/* weir drop: which packets did not get where they were going, and why. Rules' own counters are
+ * shown by `weir rule list`. */
+#include "command.h"
+#include "loader/out/out.h"
+#include "pace.h"
+
+#define SAMPLE_SECONDS 1.0
+
+static const struct column columns[] = {
+	COLUMN("device", "Device", UNIT_TEXT),
+	COLUMN("reasons.reason", "Reason", UNIT_TEXT),
+	COLUMN("reasons.packets", "Packets", UNIT_COUNT),
+	COLUMN("reasons.bytes", "Bytes", UNIT_BYTES),
+	COLUMN("reasons.packets_per_second", "Rate", UNIT_PPS, .mark = MARK_ALARM),
+	COLUMN("reasons.bits_per_second", "Bit rate", UNIT_BITRATE),
+	COLUMN("reasons.meaning", "Meaning", UNIT_TEXT, .mark = MARK_FAINT),
+};
+
+static const struct column watch_columns[] = {
+	COLUMN("device", "Device", UNIT_TEXT, .width = 8),
+	COLUMN("packets_per_second", "Drops/s", UNIT_COUNT, .mark = MARK_ALARM, .width = 7),
+	COLUMN("bits_per_second", "Bit rate", UNIT_BITRATE, .width = 11),
+	COLUMN("reasons.reason", "Reason", UNIT_TEXT, .width = 9),
+	COLUMN("reasons.packets_per_second", "Rate", UNIT_PPS, .width = 9),
+	COLUMN("reasons.packets", "In all", UNIT_COUNT, .width = 7),
+};
+
+static const struct table table = {
+	.rows = "devices",
+	.group = "reasons",
+	.heading = "Since attached; rates over 1 s",
+	.empty = "nothing is attached; `weir attach DEV` begins",
+	COLUMNS(columns),
+};
+
+static const struct table watch_table = {.group = "reasons", COLUMNS(watch_columns)};
+
+/* The reasons in the program's order, then packets the program itself gave up on. */
+#define REASONS (WEIR_REASONS + 1)
+
+static const char *const meanings[REASONS] = {
+	[WEIR_BY_RULE] = "a drop rule matched",
+	[WEIR_BY_LIMIT] = "over the rate of a limit rule",
+	[WEIR_BY_MALFORMED] = "rules are loaded and the headers contradict themselves",
+	[WEIR_BY_UNDECIDED] = "rules are loaded and the headers go too deep to decide",
+	[WEIR_BY_REDIRECT] = "a redirect rule matched and the packet could not be handed over",
+	[WEIR_REASONS] = "the program itself failed",
+};
+
+static struct weir_counter counter_of(const struct weir_device_counters *c, int reason)
+{
+	return reason < WEIR_REASONS ? counters_of_reason(c, reason)
+				     : counters_of_verdict(c, WEIR_ABORTED);
+}
+
+static json_t *reason_json(const struct tracked *item, int reason)
+{
+	struct weir_counter delta = counter_of(&item->delta.total, reason);
+	json_t *json = counter_json(counter_of(&item->now.total, reason),
+				    item->rated ? &delta : NULL, item->delta.seconds);
+
+	json_object_set_new(json, "reason",
+			    json_string(reason < WEIR_REASONS ? reason_names[reason]
+							      : verdict_names[WEIR_ABORTED]));
+	json_object_set_new(json, "meaning", json_string(meanings[reason]));
+	return json;
+}
+
+/* With `recent`, only reasons that have dropped packets since the last reading. */
+static json_t *device_json(const struct tracked *item, bool recent)
+{
+	json_t *json = tracked_json(item), *reasons = json_array(), *sums;
+	struct weir_counter total = {0}, delta = {0};
+
+	for (int i = 0; i < REASONS && item->device->counters >= 0; i++) {
+		struct weir_counter now = counter_of(&item->now.total, i);
+		struct weir_counter part = counter_of(&item->delta.total, i);
+
+		total.packets += now.packets;
+		total.bytes += now.bytes;
+		delta.packets += part.packets;
+		delta.bytes += part.bytes;
+		if (!recent || part.packets)
+			json_array_append_new(reasons, reason_json(item, i));
+	}
+	sums = counter_json(total, item->rated ? &delta : NULL, item->delta.seconds);
+	json_object_update(json, sums);
+	json_decref(sums);
+	json_object_set_new(json, "reasons", reasons);
+	return json;
+}
+
+static int show(struct tracker *tracker, struct ticker *ticker)
+{
+	json_t *devices;
+	int err = tracker_read(tracker);
+
+	if (err)
+		return err;
+	if (tracker->alive) {
+		if (!ticker_wait(ticker))
+			return 0;
+		err = tracker_read(tracker);
+		if (err)
+			return err;
+	}
+	devices = json_array();
+	for (size_t i = 0; i < tracker->count; i++)
+		if (!tracker->items[i].gone)
+			json_array_append_new(devices, device_json(&tracker->items[i], false));
+	return out_show(json_pack("{s:o}", "devices", devices), &table, 1);
+}
+
+int cmd_drop_show(struct args *args)
+{
+	struct tracker tracker = {.only = next_word(args)};
+	struct ticker ticker;
+	int err = no_more_words(args);
+
+	if (err)
+		return err;
+	ticker_start(&ticker, SAMPLE_SECONDS);
+	err = show(&tracker, &ticker);
+	tracker_free(&tracker);
+	return err;
+}
+
+static int show_line(struct out_stream *stream, const struct tracked *item)
+{
+	json_t *row = device_json(item, true);
+
+	if (row)
+		pace_stamp(row, item->delta.seconds);
+	return out_row(stream, row);
+}
+
+int cmd_drop_watch(struct args *args)
+{
+	struct out_stream stream = {.table = &watch_table};
+	struct tracker tracker = {0};
+	struct ticker ticker;
+	struct pace pace;
+	int err = pace_parse(&pace, args);
+
+	if (err)
+		return err;
+	tracker.only = pace.device;
+	ticker_start(&ticker, pace.interval ? pace.interval : SAMPLE_SECONDS);
+	err = pace_run(&pace, &ticker, &tracker, &stream, show_line);
+	tracker_free(&tracker);
+	return err;
+}
