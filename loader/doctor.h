@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What in this host or at a device stands in the way of weir. Each finding is an object:
+ * {"level": "ok" | "warn" | "fail", "subject": "host" or a device, "check", "found", "remedy"},
+ * the remedy being a command where there is one, else advice, or null.
+ */
+#ifndef WEIR_DOCTOR_H
+#define WEIR_DOCTOR_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "device.h"
+#include "netdev.h"
+
+struct doctor {
+	json_t *findings;
+	const char *netns;  /* of the devices, for remedies; NULL: ours */
+	bool problems_only; /* leave out what is ok */
+	const char *subject;
+	json_t *last; /* finding reported last, NULL when it was left out */
+	int failed;
+	int warned;
+};
+
+/* Must be called before the namespace is entered: much of the host shows only in the first. */
+void doctor_host(struct doctor *doctor);
+/* `attached` is what weir has there, or NULL. */
+void doctor_device(struct doctor *doctor, const struct netdev *dev, const struct device *attached);
+/* An attachment whose device is gone. */
+void doctor_leftover(struct doctor *doctor, const struct device *attached);
+
+#endif
