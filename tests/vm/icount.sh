@@ -7,11 +7,11 @@
 # more than budget.tsv says for this kernel series and clang fails. --record writes the figures of
 # these kernels and this clang anew.
 #
-# Kernels: 6.1 and 6.12 unless named.      WEIR_BENCH   the bench, built (build/tests/bench)
+# Kernels: 6.1 and 6.12 unless named.      WEIR_BENCH   the bench, built (build/tests/bench/bench)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-bench=$(readlink -f "${WEIR_BENCH:-$here/../../build/tests/bench}")
+bench=$(readlink -f "${WEIR_BENCH:-$here/../../build/tests/bench/bench}")
 budget=$here/budget.tsv
 heading=$'# kernel\tclang\tinstructions\tcase'
 record=0

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+# Tests: tests/unit and tests/datapath are one program a file, tests/netns one script a file. All
+# speak TAP; tests/run.sh runs and counts them.
+
+UNIT_TESTS     := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c))
+DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c))
+TEST_SHARED    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/*.c))
+BENCH_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
+TEST_OBJECTS   := $(addsuffix .o,$(UNIT_TESTS) $(DATAPATH_TESTS)) $(BENCH_OBJECTS) $(TEST_SHARED)
+BENCH          := $(B)/tests/bench/bench
+VM_LOAD        := $(B)/tests/vm/load
+
+vpath %.bpf.c tests/bench
+
+$(TEST_OBJECTS) $(B)/tests/vm/load.o: | $(B)/wrapper.skel.h
+
+$(UNIT_TESTS) $(DATAPATH_TESTS): %: %.o $(TEST_SHARED) $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+$(BENCH): $(BENCH_OBJECTS) $(TEST_SHARED) $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(VM_LOAD): $(B)/tests/vm/load.o $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+.PHONY: test-programs test-vm unit
+test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD)
+
+test: deps
+	$(MAKE) test-programs
+	tests/run.sh $(B)
+
+# Only what needs neither root nor the kernel's help.
+unit: $(UNIT_TESTS)
+	tests/run.sh $(B) unit
+
+# The same on Debian's other kernels, emulated: what this kernel lacks is tested there.
+test-vm: deps
+	$(MAKE) test-programs
+	tests/run.sh $(B) vm
+
+bench: deps
+	$(MAKE) $(BENCH)
+	$(BENCH) $(BENCH_ARGS)
+
+# Own build directories: the compilers' flags differ.
+sanitize: deps
+	$(MAKE) B=build/sanitize CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+		-fno-sanitize-recover=all" unit
+
+lint:
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
+	clang-tidy --quiet $$(git ls-files 'loader/*.c') -- -std=gnu11 $(CPPFLAGS)
+	shellcheck $$(git ls-files '*.sh') .ci/run
+
+-include $(TEST_OBJECTS:.o=.d)
