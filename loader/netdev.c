@@ -8,6 +8,7 @@
 #include <linux/genetlink.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if_arp.h>
@@ -286,6 +287,36 @@ static int get_one(struct nlmsghdr *request, struct netdev *dev)
 	}
 	free(list.devs);
 	return err;
+}
+
+static int on_filter(const struct nlmsghdr *message, void *data)
+{
+	int *count = data;
+
+	if (message->nlmsg_type == RTM_NEWTFILTER)
+		++*count;
+	return MNL_CB_OK;
+}
+
+int netdev_clsact_filters(__u32 ifindex)
+{
+	static const __u32 parents[] = {TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
+					TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)};
+	int count = 0, err = 0;
+
+	for (int i = 0; i < 2 && !err; i++) {
+		char buffer[512];
+		struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+		struct tcmsg *tc;
+
+		request->nlmsg_type = RTM_GETTFILTER;
+		request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+		tc = mnl_nlmsg_put_extra_header(request, sizeof(*tc));
+		tc->tcm_ifindex = ifindex;
+		tc->tcm_parent = parents[i];
+		err = ask(NETLINK_ROUTE, request, on_filter, &count);
+	}
+	return err ? err : count;
 }
 
 int netdev_by_name(const char *name, struct netdev *dev)

@@ -34,6 +34,9 @@ struct netdev {
 int netdev_by_name(const char *name, struct netdev *dev);
 int netdev_by_index(__u32 ifindex, struct netdev *dev);
 
+/* How many tc filters the device's clsact qdisc carries, whoever made them; < 0: unknown. */
+int netdev_clsact_filters(__u32 ifindex);
+
 /* All devices, in order of ifindex, in an array the caller frees. Returns their number. */
 int netdev_list(struct netdev **devs);
 

@@ -155,12 +155,14 @@ static int tcx_detach(const char *pin)
 	return err;
 }
 
+/* The qdisc may carry others' filters by now: then it stays. */
 static void clsact_remove(const struct attachment *a)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = a->ifindex,
 		    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 
-	bpf_tc_hook_destroy(&hook);
+	if (!netdev_clsact_filters(a->ifindex))
+		bpf_tc_hook_destroy(&hook);
 }
 
 int tc_detach(const struct instance *in, const char *device, const struct attachment *a)
