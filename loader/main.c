@@ -13,8 +13,6 @@
 #include "error.h"
 #include "options.h"
 
-struct options options;
-
 static const struct command commands[] = {
 	{"attach", NULL, cmd_attach,
 	 "DEV [--mode auto|native|generic|offload] [--exclusive] [--xdp-only|--tc-only]",
