@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "ethtool.h"
 #include "features.h"
 #include "out/out.h"
@@ -333,7 +334,8 @@ static void check_target(struct doctor *d, const struct netdev *dev)
 		       "packets redirected to it are sent by the TC program, not by the driver");
 		return;
 	}
-	report(d, "redirect-target", WARN,
+	/* Bad only if something is redirected there; doctor_rules() knows. */
+	report(d, "redirect-target", d->problems_only ? OK : WARN,
 	       "its far end does not poll (no NAPI): packets redirected to it take the slower way "
 	       "through TC");
 	advise_far_end(d, dev, "-K", "gro on");
@@ -400,6 +402,46 @@ void doctor_device(struct doctor *d, const struct netdev *dev, const struct devi
 		d->problems_only = false;
 		report(d, "device", OK, "nothing stands in the way");
 		d->problems_only = true;
+	}
+}
+
+/* ---- rules ---- */
+
+static void check_rule_device(struct doctor *d, const struct rule *rule, const char *name,
+			      bool target)
+{
+	struct netdev dev;
+
+	if (!*name)
+		return;
+	if (netdev_by_name(name, &dev)) {
+		forget_failure();
+		report(d, "rule", WARN, "rule %u names device %s, which does not exist", rule->id,
+		       name);
+		advise(d, "%s rule del %u", weir(d), rule->id);
+		return;
+	}
+	if (!target)
+		return;
+	if (!dev.up) {
+		report(d, "rule", WARN, "rule %u redirects to %s, which is down", rule->id, name);
+		advise(d, "%sip link set dev %s up", inside(d), name);
+	} else if (dev.xdp_known && !dev.xdp_target) {
+		report(d, "rule", WARN,
+		       "rule %u redirects to %s, which takes no XDP frames: they take the slower way "
+		       "through TC",
+		       rule->id, name);
+		if (dev.peer)
+			advise_far_end(d, &dev, "-K", "gro on");
+	}
+}
+
+void doctor_rules(struct doctor *d, const struct rule_set *rules)
+{
+	d->subject = "rules";
+	for (size_t i = 0; i < rules->count; i++) {
+		check_rule_device(d, &rules->rules[i], rules->rules[i].dev, false);
+		check_rule_device(d, &rules->rules[i], rules->rules[i].target, true);
 	}
 }
 

@@ -12,6 +12,7 @@
 
 #include "device.h"
 #include "netdev.h"
+#include "rule.h"
 
 struct doctor {
 	json_t *findings;
@@ -27,6 +28,8 @@ struct doctor {
 void doctor_host(struct doctor *doctor);
 /* `attached` is what weir has there, or NULL. */
 void doctor_device(struct doctor *doctor, const struct netdev *dev, const struct device *attached);
+/* Whether the devices that rules name are there. */
+void doctor_rules(struct doctor *doctor, const struct rule_set *rules);
 /* An attachment whose device is gone. */
 void doctor_leftover(struct doctor *doctor, const struct device *attached);
 

@@ -40,20 +40,25 @@ static const struct tracked *find(const struct tracked *items, size_t count, con
 	return NULL;
 }
 
-static int read_one(struct tracked *item, struct device *device, const struct tracked *before)
+static int read_one(struct tracked *item, struct device *device, const struct tracked *earlier)
 {
-	int err = 0;
+	struct counters_sample before;
+	int err;
 
 	strcpy(item->name, device->name);
 	item->device = device;
+	item->since_ns = device->attachment.since_ns;
 	if (device->counters < 0)
 		return 0;
 	err = counters_read(device->counters, &item->now);
-	if (!err && before && before->now.seconds > 0) {
-		counters_between(&before->now, &item->now, &item->delta);
-		item->rated = true;
-	}
-	return err;
+	if (err || !earlier || earlier->now.seconds <= 0)
+		return err;
+	before = earlier->now;
+	if (earlier->since_ns != item->since_ns) /* attached anew: counts from 0 */
+		memset(&before.total, 0, sizeof(before.total));
+	counters_between(&before, &item->now, &item->delta);
+	item->rated = true;
+	return 0;
 }
 
 static int read_all(struct tracker *t)
@@ -100,8 +105,9 @@ int tracker_read(struct tracker *t)
 		err = read_all(t);
 	instance_close(&in);
 	if (!err && t->only && !t->begun && !t->alive)
-		err = fail(-ENODEV, "device '%s' is gone; `weir detach %s` removes what is left",
-			   t->only, t->only);
+		err = fail(-ENODEV,
+			   "device '%s' of instance '%s' is gone; detach it to remove what is left",
+			   t->only, t->instance);
 	t->begun = true;
 	return err;
 }

@@ -17,6 +17,7 @@ struct tracked {
 	char name[IFNAMSIZ];
 	struct device *device; /* opened; NULL when gone */
 	bool gone;	       /* since the last reading; forgotten by the next */
+	__u64 since_ns;	       /* of the attachment that was read */
 	bool rated;	       /* there was an earlier reading: delta is valid */
 	struct counters_sample now;
 	struct counters_sample delta; /* since the last reading */

@@ -9,6 +9,7 @@
 #include "loader/error.h"
 #include "loader/options.h"
 #include "loader/out/out.h"
+#include "loader/rules.h"
 
 static const struct column columns[] = {
 	COLUMN("level", "", UNIT_TEXT, .mark = MARK_LEVEL),
@@ -60,6 +61,7 @@ static int examine_one(struct doctor *doctor, const char *name, const struct dev
 
 static int examine_devices(struct doctor *doctor, const char *name)
 {
+	struct rule_set rules = {0};
 	struct device *list = NULL;
 	struct instance in;
 	size_t count = 0;
@@ -69,10 +71,19 @@ static int examine_devices(struct doctor *doctor, const char *name)
 		return err;
 	if (in.exists)
 		err = devices_open(&in, &list, &count);
-	instance_close(&in);
-	if (err)
+	if (err) {
+		instance_close(&in);
 		return err;
-	err = name ? examine_one(doctor, name, list, count) : examine_all(doctor, list, count);
+	}
+	if (in.exists)
+		err = rules_get(&in, &rules);
+	instance_close(&in);
+	if (!err)
+		err = name ? examine_one(doctor, name, list, count)
+			   : examine_all(doctor, list, count);
+	if (!err)
+		doctor_rules(doctor, &rules);
+	rule_set_free(&rules);
 	devices_free(list, count);
 	return err;
 }

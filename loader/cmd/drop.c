@@ -128,11 +128,7 @@ int cmd_drop_show(struct args *args)
 
 static int show_line(struct out_stream *stream, const struct tracked *item)
 {
-	json_t *row = device_json(item, true);
-
-	if (row)
-		pace_stamp(row, item->delta.seconds);
-	return out_row(stream, row);
+	return out_row(stream, pace_stamp(device_json(item, true), item->delta.seconds));
 }
 
 int cmd_drop_watch(struct args *args)

@@ -34,18 +34,22 @@ int pace_parse(struct pace *pace, struct args *args)
 	return err;
 }
 
-void pace_stamp(json_t *row, double seconds)
+json_t *pace_stamp(json_t *row, double seconds)
 {
 	struct timespec now;
 	struct tm utc;
 	char day[32], text[48];
+	json_t *stamped;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
 	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
 	snprintf(text, sizeof(text), "%s.%03ldZ", day, now.tv_nsec / 1000000);
-	json_object_set_new(row, "time", json_string(text));
-	json_object_set_new(row, "seconds", json_real(seconds));
+	stamped = json_pack("{s:s,s:f}", "time", text, "seconds", seconds);
+	if (stamped && row)
+		json_object_update(stamped, row);
+	json_decref(row);
+	return stamped;
 }
 
 static int show_all(const struct tracker *tracker, struct out_stream *stream,
@@ -64,6 +68,14 @@ static int show_all(const struct tracker *tracker, struct out_stream *stream,
 	return err;
 }
 
+static bool counts_anything(const struct tracker *tracker)
+{
+	for (size_t i = 0; i < tracker->count; i++)
+		if (tracker->items[i].device && tracker->items[i].device->counters >= 0)
+			return true;
+	return false;
+}
+
 int pace_run(const struct pace *pace, struct ticker *ticker, struct tracker *tracker,
 	     struct out_stream *stream,
 	     int (*show)(struct out_stream *stream, const struct tracked *item))
@@ -72,6 +84,10 @@ int pace_run(const struct pace *pace, struct ticker *ticker, struct tracker *tra
 
 	if (!err && !tracker->alive)
 		return fail(-ENODEV, "nothing is attached; `weir attach DEV` begins");
+	if (!err && !counts_anything(tracker))
+		return fail(-ENODEV,
+			    "only TC programs are attached, and packets are counted by XDP; "
+			    "`weir attach DEV` adds it");
 	for (long done = 0; !err && (!pace->count || done < pace->count); done++) {
 		if (!ticker_wait(ticker))
 			return 0;

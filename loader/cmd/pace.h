@@ -22,7 +22,7 @@ int pace_run(const struct pace *pace, struct ticker *ticker, struct tracker *tra
 	     struct out_stream *stream,
 	     int (*show)(struct out_stream *stream, const struct tracked *item));
 
-/* Adds "time" (UTC) and "seconds", the length of the interval. */
-void pace_stamp(json_t *row, double seconds);
+/* The row, which it takes over, behind "time" (UTC) and "seconds", the interval's length. */
+json_t *pace_stamp(json_t *row, double seconds);
 
 #endif

@@ -74,11 +74,7 @@ static int show_once(struct tracker *tracker, struct ticker *ticker)
 
 static int show_line(struct out_stream *stream, const struct tracked *item)
 {
-	json_t *row = tracked_stats_json(item);
-
-	if (row)
-		pace_stamp(row, item->delta.seconds);
-	return out_row(stream, row);
+	return out_row(stream, pace_stamp(tracked_stats_json(item), item->delta.seconds));
 }
 
 int cmd_stats(struct args *args)

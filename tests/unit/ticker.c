@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The pace of commands that go on until they are interrupted. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "loader/ticker.h"
+
+#include <cmocka.h>
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+/* Work between two ticks does not slow the pace. */
+static void test_pace(void **state)
+{
+	struct ticker ticker;
+	double begun = now(), took;
+
+	(void)state;
+	ticker_start(&ticker, 0.1);
+	for (int i = 0; i < 5; i++) {
+		usleep(80000);
+		assert_true(ticker_wait(&ticker));
+	}
+	took = now() - begun;
+	assert_true(took >= 0.5);
+	assert_true(took < 0.8); /* 5 * (0.1 + 0.08) would be 0.9 */
+}
+
+/* After a delay longer than the interval the ticks do not come in a burst. */
+static void test_late(void **state)
+{
+	struct ticker ticker;
+	double before;
+
+	(void)state;
+	ticker_start(&ticker, 0.2);
+	usleep(500000);
+	assert_true(ticker_wait(&ticker));
+	before = now();
+	assert_true(ticker_wait(&ticker));
+	assert_true(now() - before >= 0.1);
+}
+
+/* A signal that comes while the command works is not lost and not fatal. */
+static void test_interrupt(void **state)
+{
+	static const int signals[] = {SIGINT, SIGTERM};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		struct ticker ticker;
+		double begun = now();
+
+		ticker_start(&ticker, 30);
+		raise(signals[i]);
+		assert_false(ticker_wait(&ticker));
+		assert_true(now() - begun < 10);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_late),
+		cmocka_unit_test(test_interrupt),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
