@@ -5,7 +5,7 @@
  * A change of any layout in this file must raise WEIR_TC_SCHEMA: the loader refuses pinned maps
  * of another schema. All maps here exist once per device:
  *
- *   handshakes      ARRAY of one struct weir_handshakes
+ *   handshakes      ARRAY of one struct weir_handshakes: the program's .bss
  *   endpoints       ARRAY of one struct weir_endpoints
  *   endpoint_stats  PERCPU_ARRAY of struct weir_endpoint_stats, by endpoint slot
  *   tc_counters     PERCPU_ARRAY of one struct weir_tc_counters

@@ -10,7 +10,7 @@
  *
  * Where only the client's half of the traffic passes (direct server return), an ACK right behind
  * the SYN's sequence number says that it was answered: established, without times. A SYN-ACK
- * whose SYN was not seen tells nothing.
+ * whose SYN was not seen tells nothing. SYN with RST or FIN is believed by no stack.
  */
 #ifndef WEIR_HANDSHAKE_H
 #define WEIR_HANDSHAKE_H
@@ -24,7 +24,6 @@
 #define ACK_WINDOW (1u << 30) /* largest TCP window: an ACK farther off is of something else */
 
 struct step { /* one segment meeting one handshake */
-	struct weir_handshakes *table;
 	struct weir_handshake *way;
 	struct place at;
 	__u64 now;
@@ -88,32 +87,29 @@ static __always_inline void give_up(struct step *step)
 {
 	struct weir_handshake way = *step->way;
 
-	if (inflight_retire(step->table, &step->at))
+	if (inflight_retire(&step->at))
 		count_given_up(&way);
 }
 
 /* ---- the clock ---- */
 
 struct sweep {
-	struct weir_handshakes *table;
 	__u64 first;
 	__u64 now;
 };
 
 static long sweep_set(__u32 index, struct sweep *sweep)
 {
-	struct step step = {.table = inflight_table(), .now = sweep->now};
+	struct step step = {.now = sweep->now};
 	__u64 tags;
 
-	if (!step.table)
-		return 1;
 	step.at.set = (sweep->first + index) & (WEIR_HANDSHAKE_SETS - 1);
-	tags = step.table->tags[step.at.set];
+	tags = handshakes.tags[step.at.set];
 	if (!tags)
 		return 0;
 	for (step.at.lane = 0; step.at.lane < WEIR_HANDSHAKE_WAYS; step.at.lane++) {
 		step.at.tag = tag_in(tags, step.at.lane);
-		step.way = inflight_way(step.table, &step.at);
+		step.way = inflight_way(&step.at);
 		if (step.at.tag && inflight_expired(step.way, step.now))
 			give_up(&step);
 	}
@@ -122,9 +118,9 @@ static long sweep_set(__u32 index, struct sweep *sweep)
 
 /* Sweeps the sets that fell due since the last SYN, within reason; after a long silence every set
  * is due once. Of several CPUs at it one wins the right to these sets. */
-static __always_inline void sweep(struct weir_handshakes *t, __u64 now)
+static __always_inline void sweep(__u64 now)
 {
-	__u64 target = now >> WEIR_SWEEP_SHIFT, swept = *(volatile __u64 *)&t->swept;
+	__u64 target = now >> WEIR_SWEEP_SHIFT, swept = *(volatile __u64 *)&handshakes.swept;
 	struct sweep s = {.first = swept, .now = now};
 	__u64 due = target - swept;
 
@@ -136,7 +132,7 @@ static __always_inline void sweep(struct weir_handshakes *t, __u64 now)
 	}
 	if (due > WEIR_SWEEP_BATCH)
 		due = WEIR_SWEEP_BATCH;
-	if (__sync_val_compare_and_swap(&t->swept, swept, s.first + due) == swept)
+	if (__sync_val_compare_and_swap(&handshakes.swept, swept, s.first + due) == swept)
 		bpf_loop(due, sweep_set, &s, 0);
 }
 
@@ -175,7 +171,7 @@ static __always_inline void begin(const struct segment *s, struct step *step, __
 {
 	struct weir_handshake evicted;
 
-	step->way = inflight_claim(step->table, &step->at, &evicted);
+	step->way = inflight_claim(&step->at, &evicted);
 	if (!step->way)
 		return;
 	step->way->syn_ns = step->now;
@@ -223,7 +219,7 @@ static __always_inline void on_new_syn(struct __sk_buff *skb, const struct segme
 		stats->untracked++;
 	else if (s->ingress)
 		judge_syn(skb, s, step, stats);
-	sweep(step->table, step->now);
+	sweep(step->now);
 }
 
 static __always_inline void on_repeated_syn(struct __sk_buff *skb, const struct segment *s,
@@ -264,7 +260,7 @@ static __always_inline void finish(const struct segment *s, struct step *step, e
 	struct weir_endpoint_stats *stats = stats_of(way.endpoint);
 	__u32 ack_us = 0;
 
-	if (!stats || !inflight_retire(step->table, &step->at))
+	if (!stats || !inflight_retire(&step->at))
 		return;
 	endpoint_end(way.endpoint);
 	switch (kind) {
@@ -383,15 +379,21 @@ static __always_inline void on_rst(const struct segment *s, struct step *step)
 /* ---- the whole ---- */
 
 /* A global function: verified once, and the ordinary packet's path stays short. */
-__noinline int weir_handshake(struct __sk_buff *skb, const struct segment *s, __u64 fingerprint)
+__noinline int weir_handshake(struct __sk_buff *skb, const struct segment *s)
 {
-	struct step step = {.table = inflight_table()};
+	struct step step = {};
+	__u64 fingerprint;
 	bool opens;
 
-	if (!s || !step.table)
+	if (!s)
+		return 0;
+	if (s->flags & TCP_SYN && s->flags & (TCP_RST | TCP_FIN))
 		return 0;
 	opens = (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-	step.way = inflight_find(step.table, fingerprint, &step.at);
+	if (opens && !handshakes.seed)
+		inflight_draw_seed();
+	fingerprint = segment_fingerprint(s, handshakes.seed);
+	step.way = inflight_find(fingerprint, &step.at);
 	if (!step.way && !opens)
 		return 0;
 	step.now = bpf_ktime_get_ns();
@@ -407,7 +409,7 @@ __noinline int weir_handshake(struct __sk_buff *skb, const struct segment *s, __
 		on_rst(s, &step);
 	else if (s->flags & TCP_SYN)
 		on_synack(s, &step);
-	else
+	else if (s->flags & TCP_ACK)
 		on_ack(s, &step);
 	return 0;
 }

@@ -9,21 +9,25 @@
 #include "../xdp/packet.h"
 #include "endpoint.h"
 
+static __always_inline bool is_marked(const struct __sk_buff *skb)
+{
+	const struct weir_meta *meta = (void *)(long)skb->data_meta;
+
+	return (void *)(meta + 1) <= (void *)(long)skb->data && meta->magic == WEIR_META_MAGIC;
+}
+
 /* The mark is wiped out: it stays with the packet, and its next device may be observed too. */
-static __always_inline int obey_xdp(struct __sk_buff *skb)
+__noinline int weir_obey_mark(struct __sk_buff *skb)
 {
 	struct weir_meta *meta = (void *)(long)skb->data_meta;
-	struct weir_tc_counters *counters;
-	__u32 target;
+	struct weir_tc_counters *counters = program_counters();
 
-	if ((void *)(meta + 1) > (void *)(long)skb->data || meta->magic != WEIR_META_MAGIC)
+	if ((void *)(meta + 1) > (void *)(long)skb->data)
 		return TC_ACT_UNSPEC;
-	target = meta->ifindex;
 	meta->magic = 0;
-	counters = program_counters();
 	if (counters)
 		counters->redirected++;
-	return bpf_redirect(target, 0);
+	return bpf_redirect(meta->ifindex, 0);
 }
 
 #endif

@@ -24,8 +24,9 @@ struct tcp_header {
 };
 
 struct segment {
-	__be32 local[4]; /* this host's side: destination at ingress, source at egress */
-	__be32 remote[4];
+	/* The local end is this host's: destination at ingress, source at egress. */
+	__be32 local[4] __attribute__((aligned(8)));
+	__be32 remote[4] __attribute__((aligned(8)));
 	__be16 local_port;
 	__be16 remote_port;
 	__u32 seq;
@@ -36,46 +37,71 @@ struct segment {
 	bool ingress;
 };
 
-static __always_inline __u64 mix(__u64 value)
+/* No options, no fragment. */
+static __always_inline bool is_plain4(const struct iphdr *ip)
 {
-	value *= 0x9e3779b97f4a7c15ull;
-	return value ^ value >> 32;
+	return *(const __u8 *)ip == 0x45 && !(ip->frag_off & bpf_htons(IP4_OFFSET_MASK | IP4_MORE));
+}
+
+static __always_inline bool is_mere_ack(const struct tcp_header *tcp)
+{
+	return (tcp->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK;
 }
 
 /*
- * The remote end goes into the low bits, whence a multiplication spreads what a stranger may
- * choose over all higher ones, in a way that depends on the seed.
+ * Multiplication by a secret odd number, of which the high bits are used. What a stranger chooses
+ * goes into the low bits, whence it spreads over all higher ones in a way only the seed tells.
  */
-static __always_inline __u64 fingerprint_ports(__u64 addresses, __be16 local, __be16 remote)
+static __always_inline __u64 mix(__u64 seed, __u64 value)
 {
-	return mix(addresses ^ ((__u64)local << 16 | remote));
+	value *= seed;
+	return value ^ value >> 32;
 }
 
-static __always_inline __u64 fingerprint4(__u64 seed, const struct iphdr *ip, __be16 sport,
-					  __be16 dport, bool ingress)
+/* Addresses and ports are taken as they lie in an incoming packet: remote end, local end. */
+static __always_inline __u64 fingerprint4(__u64 seed, __u64 ends, __u32 ports)
 {
-	__be32 local = ingress ? ip->daddr : ip->saddr;
-	__be32 remote = ingress ? ip->saddr : ip->daddr;
-
-	return fingerprint_ports(mix(seed ^ ((__u64)local << 32 | remote)), ingress ? dport : sport,
-				 ingress ? sport : dport);
+	return (mix(seed, ends) ^ ports) * seed;
 }
 
-static __always_inline __u64 word(const struct in6_addr *address, int half)
+static __always_inline __u64 fingerprint6(__u64 seed, const __u64 remote[2], const __u64 local[2],
+					  __u32 ports)
 {
-	return (__u64)address->s6_addr32[2 * half] << 32 | address->s6_addr32[2 * half + 1];
+	__u64 value = mix(seed, local[0]) + local[1];
+
+	value = mix(seed, value) + remote[0];
+	value = mix(seed, value) + remote[1];
+	return (mix(seed, value) ^ ports) * seed;
 }
 
-static __always_inline __u64 fingerprint6(__u64 seed, const struct ipv6hdr *ip, __be16 sport,
-					  __be16 dport, bool ingress)
+static __always_inline __u64 ends_of(const struct iphdr *ip, bool ingress)
 {
-	const struct in6_addr *local = ingress ? &ip->daddr : &ip->saddr;
-	const struct in6_addr *remote = ingress ? &ip->saddr : &ip->daddr;
-	__u64 near = mix(mix(seed ^ word(local, 0)) ^ word(local, 1));
-	__u64 far = mix(mix(~seed ^ word(remote, 0)) ^ word(remote, 1));
+	__u64 ends = *(const __u64 *)&ip->saddr;
 
-	return fingerprint_ports(mix(near + (far << 1)), ingress ? dport : sport,
-				 ingress ? sport : dport);
+	return ingress ? ends : ends << 32 | ends >> 32;
+}
+
+static __always_inline __u32 ports_of(const struct tcp_header *tcp, bool ingress)
+{
+	__u32 ports = *(const __u32 *)tcp;
+
+	return ingress ? ports : ports << 16 | ports >> 16;
+}
+
+static __always_inline __u64 segment_fingerprint(const struct segment *s, __u64 seed)
+{
+	const union {
+		__be16 port[2];
+		__u32 both;
+	} ports = {.port = {s->remote_port, s->local_port}};
+	const union {
+		__be32 address[2];
+		__u64 both;
+	} ends = {.address = {s->remote[3], s->local[3]}};
+
+	if (s->family == 4)
+		return fingerprint4(seed, ends.both, ports.both);
+	return fingerprint6(seed, (const __u64 *)s->remote, (const __u64 *)s->local, ports.both);
 }
 
 static __always_inline void fill_address4(__be32 to[4], __be32 address)
@@ -86,47 +112,40 @@ static __always_inline void fill_address4(__be32 to[4], __be32 address)
 	to[3] = address;
 }
 
-static __always_inline void fill_address6(__be32 to[4], const struct in6_addr *address)
-{
-	to[0] = address->s6_addr32[0];
-	to[1] = address->s6_addr32[1];
-	to[2] = address->s6_addr32[2];
-	to[3] = address->s6_addr32[3];
-}
-
-/* The payload of a first fragment goes on behind it: then it counts as the largest. */
-static __always_inline void fill_transport(struct segment *s, const struct packet *p,
-					   const struct tcp_header *tcp, bool ingress)
-{
-	__u32 header = (tcp->offset >> 4) * 4;
-	__u32 data = p->l4_len > header ? p->l4_len - header : 0;
-
-	s->local_port = ingress ? p->dport : p->sport;
-	s->remote_port = ingress ? p->sport : p->dport;
-	s->seq = bpf_ntohl(tcp->seq);
-	s->ack = bpf_ntohl(tcp->ack);
-	s->data = data > 0xffff || p->flags & WEIR_P_FIRST ? 0xffff : data;
-	s->flags = tcp->flags;
-	s->family = p->family;
-	s->ingress = ingress;
-}
-
-static __always_inline void fill_segment4(struct segment *s, const struct packet *p,
-					  const struct iphdr *ip, const struct tcp_header *tcp,
-					  bool ingress)
+static __always_inline void fill_addresses4(struct segment *s, const struct iphdr *ip, bool ingress)
 {
 	fill_address4(s->local, ingress ? ip->daddr : ip->saddr);
 	fill_address4(s->remote, ingress ? ip->saddr : ip->daddr);
-	fill_transport(s, p, tcp, ingress);
+	s->family = 4;
 }
 
-static __always_inline void fill_segment6(struct segment *s, const struct packet *p,
-					  const struct ipv6hdr *ip, const struct tcp_header *tcp,
-					  bool ingress)
+static __always_inline void fill_addresses6(struct segment *s, const struct ipv6hdr *ip,
+					    bool ingress)
 {
-	fill_address6(s->local, ingress ? &ip->daddr : &ip->saddr);
-	fill_address6(s->remote, ingress ? &ip->saddr : &ip->daddr);
-	fill_transport(s, p, tcp, ingress);
+	const struct in6_addr *local = ingress ? &ip->daddr : &ip->saddr;
+	const struct in6_addr *remote = ingress ? &ip->saddr : &ip->daddr;
+
+	__builtin_memcpy(s->local, local, sizeof(s->local));
+	__builtin_memcpy(s->remote, remote, sizeof(s->remote));
+	s->family = 6;
+}
+
+/* `length`: of header and payload. Returns false when the header contradicts it. */
+static __always_inline bool fill_transport(struct segment *s, const struct tcp_header *tcp,
+					   __u32 length, bool ingress)
+{
+	__u32 header = (tcp->offset >> 4) * 4, data = length - header;
+
+	if (header < sizeof(*tcp) || header > length)
+		return false;
+	s->local_port = ingress ? tcp->dest : tcp->source;
+	s->remote_port = ingress ? tcp->source : tcp->dest;
+	s->seq = bpf_ntohl(tcp->seq);
+	s->ack = bpf_ntohl(tcp->ack);
+	s->data = data > 0xffff ? 0xffff : data;
+	s->flags = tcp->flags;
+	s->ingress = ingress;
+	return true;
 }
 
 #endif

@@ -179,7 +179,7 @@ static void observer_open_with(struct observer *o, const struct weir_tc_config *
 	o->ethernet = config->ethernet;
 	assert_int_equal(weir_tc_bpf__load(o->skel), 0);
 	o->maps = (struct handshake_maps){
-		.handshakes = bpf_map__fd(o->skel->maps.handshakes),
+		.handshakes = bpf_map__fd(o->skel->maps.bss),
 		.endpoints = bpf_map__fd(o->skel->maps.endpoints),
 		.endpoint_stats = bpf_map__fd(o->skel->maps.endpoint_stats),
 		.tc_counters = bpf_map__fd(o->skel->maps.tc_counters),
