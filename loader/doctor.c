@@ -90,10 +90,11 @@ static const char *inside(const struct doctor *d)
 /* How weir is called for that namespace. */
 static const char *weir(const struct doctor *d)
 {
-	static char command[128] = "weir";
+	static char command[128];
 
-	if (d->netns)
-		snprintf(command, sizeof(command), "weir -n %s", d->netns);
+	if (!d->netns)
+		return "weir";
+	snprintf(command, sizeof(command), "weir -n %s", d->netns);
 	return command;
 }
 
