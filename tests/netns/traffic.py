@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Traffic of known size. What serves says "ready", goes on until SIGTERM and then says its sum."""
+import argparse
+import hashlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+
+class Ended(Exception):
+    pass
+
+
+def on_term(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Ended
+
+
+def family(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def ready():
+    print("ready", flush=True)
+
+
+def server(port, kind):
+    s = socket.socket(socket.AF_INET6, kind)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("::", port))
+    return s
+
+
+def sink(a):
+    """Counts datagrams."""
+    s = server(a.port, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    got = 0
+    try:
+        ready()
+        while True:
+            s.recv(65536)
+            got += 1
+    except Ended:
+        print(got)
+
+
+def send(a):
+    """Datagrams, as fast as --rate allows. Their sources may be many addresses of this host."""
+    sockets = []
+    for source in a.source or [""]:
+        s = socket.socket(family(a.host), socket.SOCK_DGRAM)
+        if source or a.sport:
+            s.bind((source, a.sport))
+        sockets.append(s)
+    begin = time.monotonic()
+    for i in range(a.count):
+        sockets[i % len(sockets)].sendto(b"w" * a.size, (a.host, a.port))
+        if a.rate:
+            time.sleep(max(0, begin + (i + 1) / a.rate - time.monotonic()))
+        elif i % 200 == 199:
+            time.sleep(0.001)
+    print(a.count)
+
+
+def echo(a):
+    s = server(a.port, socket.SOCK_DGRAM)
+    try:
+        ready()
+        while True:
+            data, peer = s.recvfrom(2048)
+            s.sendto(data, peer)
+    except Ended:
+        pass
+
+
+def pulse(a):
+    """A datagram every millisecond to an echo; says how many never came back."""
+    s = socket.socket(family(a.host), socket.SOCK_DGRAM)
+    s.connect((a.host, a.port))
+    s.setblocking(False)
+    sent, back = 0, set()
+
+    def drain(seconds):
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([s], [], [], left)[0]:
+                try:
+                    back.add(struct.unpack("!I", s.recv(64))[0])
+                except OSError:
+                    pass
+
+    try:
+        ready()
+        while True:
+            try:
+                s.send(struct.pack("!I", sent))
+            except OSError:
+                pass
+            sent += 1
+            drain(0.001)
+    except Ended:
+        drain(0.3)
+    print(sent - len(back) if sent > 100 else "sent only %d" % sent)
+
+
+def listen(a):
+    """A TCP listener. --hold: nobody accepts."""
+    s = server(a.port, socket.SOCK_STREAM)
+    s.listen(a.backlog)
+    accepted = 0
+    try:
+        ready()
+        while True:
+            if a.hold:
+                signal.pause()
+            time.sleep(a.delay)
+            c, _ = s.accept()
+            accepted += 1
+            c.close()
+    except Ended:
+        print(accepted)
+
+
+def connect(a):
+    """TCP connections one after another; says how many were made. --keep: all stay open."""
+    made, kept = 0, []
+    for _ in range(a.count):
+        s = socket.socket(family(a.host), socket.SOCK_STREAM)
+        s.settimeout(a.wait)
+        try:
+            s.connect((a.host, a.port))
+            made += 1
+            if not a.keep:
+                s.settimeout(2)
+                s.recv(1)
+        except OSError:
+            pass
+        if a.keep:
+            kept.append(s)
+        else:
+            s.close()
+    print(made, flush=True)
+    time.sleep(a.linger)
+
+
+def serve(a):
+    """Sends a file to whoever connects."""
+    s = server(a.port, socket.SOCK_STREAM)
+    s.listen(64)
+    try:
+        ready()
+        while True:
+            c, _ = s.accept()
+            with open(a.file, "rb") as f:
+                try:
+                    c.sendfile(f)
+                except OSError:
+                    pass
+            c.close()
+    except Ended:
+        pass
+
+
+def fetch(a):
+    """Receives it, and says its sha256."""
+    s = socket.socket(family(a.host), socket.SOCK_STREAM)
+    s.settimeout(a.wait)
+    s.connect((a.host, a.port))
+    h = hashlib.sha256()
+    while data := s.recv(1 << 20):
+        h.update(data)
+    print(h.hexdigest())
+
+
+def syn(a):
+    """Bare SYNs from a raw socket, each of a port of its own: nobody answers their SYN-ACKs."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
+    source, target = socket.inet_aton(a.source[0]), socket.inet_aton(a.host)
+
+    def sum16(data):
+        total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        return ~total & 0xFFFF
+
+    for i in range(a.count):
+        tcp = struct.pack("!HHIIBBHHH", a.sport + i, a.port, i * 7919 + 1, 0, 5 << 4, 2, 64240, 0, 0)
+        pseudo = source + target + struct.pack("!BBH", 0, 6, len(tcp))
+        tcp = tcp[:16] + struct.pack("!H", sum16(pseudo + tcp)) + tcp[18:]
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, i, 0, 64, 6, 0, source, target)
+        s.sendto(ip + tcp, (a.host, 0))
+        time.sleep(0.001)
+    print(a.count)
+
+
+def tun(a):
+    """Holds a tun or tap device of this name open; says how many packets the host sent there."""
+    import fcntl
+
+    flags = {"tun": 0x0001, "tap": 0x0002}[a.kind] | 0x1000
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", a.device.encode(), flags))
+    got = 0
+    try:
+        ready()
+        while True:
+            data = os.read(fd, 65536)
+            got += b"wwww" in data
+    except Ended:
+        print(got)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    verbs = p.add_subparsers(required=True)
+
+    def verb(run, *words):
+        v = verbs.add_parser(run.__name__)
+        v.set_defaults(run=run)
+        for w in words:
+            v.add_argument(w, type=int if w in ("port", "count") else str)
+        return v
+
+    verb(sink, "port")
+    v = verb(send, "host", "port", "count")
+    v.add_argument("--sport", type=int, default=0)
+    v.add_argument("--size", type=int, default=64)
+    v.add_argument("--rate", type=float, default=0)
+    v.add_argument("--source", action="append")
+    verb(echo, "port")
+    verb(pulse, "host", "port")
+    v = verb(listen, "port")
+    v.add_argument("--backlog", type=int, default=128)
+    v.add_argument("--hold", action="store_true")
+    v.add_argument("--delay", type=float, default=0)
+    v = verb(connect, "host", "port", "count")
+    v.add_argument("--wait", type=float, default=2)
+    v.add_argument("--keep", action="store_true")
+    v.add_argument("--linger", type=float, default=0)
+    verb(serve, "port", "file")
+    v = verb(fetch, "host", "port")
+    v.add_argument("--wait", type=float, default=20)
+    v = verb(syn, "host", "port", "count")
+    v.add_argument("--source", action="append", required=True)
+    v.add_argument("--sport", type=int, default=20000)
+    verb(tun, "kind", "device")
+    signal.signal(signal.SIGTERM, on_term)
+    a = p.parse_args()
+    try:
+        a.run(a)
+    except Ended:
+        sys.exit(143)
+
+
+main()
