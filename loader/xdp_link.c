@@ -156,7 +156,7 @@ static int link_attach(const struct instance *in, const struct netdev *dev,
 		bpf_program__set_ifindex(skel->progs.weir_xdp, dev->ifindex);
 	err = weir_xdp_bpf__load(skel);
 	if (err) {
-		err = load_failed(err);
+		err = mode == MODE_OFFLOAD ? err : load_failed(err);
 		goto out;
 	}
 	link = pin_open(pin);
