@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#include "packets.h"
+#include "tests/packets.h"
 #include "wrapper.h"
 
 #define BENCH_CASES  64
@@ -36,6 +36,7 @@ struct bench_case {
 	bool uncounted; /* instead, `counted` must stay where it is */
 	bool live;	/* frames over veth devices, see live.c; no verdicts are checked */
 	bool redirects; /* live: they go on to the second pair */
+	bool wanted;
 	double bare_ns[BENCH_ROUNDS];
 	double ns[BENCH_ROUNDS];
 };
@@ -84,7 +85,7 @@ typedef void draw_source(void *from, __be32 address[4]);
 int vary_sources(struct bench_case *c, const struct bpf_program *program, __u32 verdict,
 		 draw_source *draw, void *from);
 
-/* TC: the same segment from 2^24 clients in turn. */
+/* TC: the same segment from BENCH_FLOWS clients in turn. */
 int vary_flows(struct bench_case *c, const struct bpf_program *program, __u32 verdict);
 /* TC: SYN and ACK go through `program`, SYN-ACK through `reply`, of a fresh connection each time.
  * `exchange` holds the three, in room for a SYN; the client's address is filled in. */

@@ -4,14 +4,10 @@
 #ifndef WEIR_TC_SEGMENTS_H
 #define WEIR_TC_SEGMENTS_H
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/if_ether.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
+#include <linux/in.h>
 #include <linux/pkt_cls.h>
-#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +17,7 @@
 #include <cmocka.h>
 
 #include "loader/handshakes.h"
+#include "tests/packets.h"
 #include "weir_tc.skel.h"
 
 #define FIN  0x01
@@ -59,114 +56,48 @@ struct segment_spec {
 	bool bad_offset; /* TCP header shorter than 20 bytes */
 };
 
-struct frame {
-	uint8_t bytes[2048];
-	int length;
-};
-
-static void *append(struct frame *f, int size)
+static void build(struct packet *packet, const struct segment_spec *s, bool ethernet)
 {
-	void *at = f->bytes + f->length;
+	const char *client = s->client, *server = s->server;
+	char tags[8] = {}, chain[16] = {};
+	struct packet_layout layout = {
+		.family = s->family == 6 ? 6 : 4,
+		.proto = IPPROTO_TCP,
+		.flags = s->flags,
+		.seq = s->seq,
+		.ack = s->ack,
+		.payload = s->data,
+		.fill = 0xff,
+		.tcp_options = s->tcp_options ? s->tcp_options : -1,
+		.bare = !ethernet,
+		.tags = memset(tags, 'q', s->vlans),
+		.ip_options = s->ip_options,
+		.chain = memset(chain, 'd', s->extensions),
+		.fragment = s->fragment,
+		.more = s->more,
+		.padding = s->pad,
+	};
 
-	memset(at, 0, size);
-	f->length += size;
-	return at;
-}
+	if (s->fragment || s->more)
+		chain[s->extensions] = 'f';
+	if (!client)
+		client = s->family == 6 ? "2001:db8::1" : "192.0.2.1";
+	if (!server)
+		server = s->family == 6 ? "2001:db8:1::1" : "198.51.100.1";
+	layout.source = s->from_server ? server : client;
+	layout.destination = s->from_server ? client : server;
+	layout.sport = s->client_port ? s->client_port : 40000;
+	layout.dport = s->server_port ? s->server_port : 80;
+	if (s->from_server) {
+		uint16_t port = layout.sport;
 
-static void append_link(struct frame *f, const struct segment_spec *s, bool ethernet)
-{
-	uint16_t type = htons(s->family == 6 ? ETH_P_IPV6 : ETH_P_IP), tag = htons(ETH_P_8021Q);
-	uint8_t *addresses;
-
-	if (!ethernet)
-		return;
-	addresses = append(f, 12);
-	addresses[5] = 1;
-	addresses[11] = 2;
-	for (int i = 0; i < s->vlans; i++) {
-		memcpy(append(f, 2), &tag, 2);
-		append(f, 2);
+		layout.sport = layout.dport;
+		layout.dport = port;
 	}
-	memcpy(append(f, 2), &type, 2);
-}
-
-static void append_ip4(struct frame *f, const struct segment_spec *s, int payload)
-{
-	struct iphdr ip = {.version = 4, .ttl = 64, .protocol = IPPROTO_TCP};
-	const char *client = s->client ? s->client : "192.0.2.1";
-	const char *server = s->server ? s->server : "198.51.100.1";
-
-	ip.ihl = 5 + s->ip_options / 4;
-	ip.tot_len = htons(20 + s->ip_options + payload);
-	ip.frag_off = htons(s->fragment | (s->more ? 0x2000 : 0));
-	inet_pton(AF_INET, s->from_server ? server : client, &ip.saddr);
-	inet_pton(AF_INET, s->from_server ? client : server, &ip.daddr);
-	memcpy(append(f, sizeof(ip)), &ip, sizeof(ip));
-	memset(append(f, s->ip_options), 1, s->ip_options);
-}
-
-static void append_ip6(struct frame *f, const struct segment_spec *s, int payload)
-{
-	bool fragmented = s->fragment || s->more;
-	struct ipv6hdr ip = {.version = 6, .hop_limit = 64};
-	const char *client = s->client ? s->client : "2001:db8::1";
-	const char *server = s->server ? s->server : "2001:db8:1::1";
-	uint8_t next = IPPROTO_TCP;
-
-	if (fragmented)
-		next = IPPROTO_FRAGMENT;
-	ip.nexthdr = s->extensions ? IPPROTO_DSTOPTS : next;
-	ip.payload_len = htons(8 * s->extensions + (fragmented ? 8 : 0) + payload);
-	inet_pton(AF_INET6, s->from_server ? server : client, &ip.saddr);
-	inet_pton(AF_INET6, s->from_server ? client : server, &ip.daddr);
-	memcpy(append(f, sizeof(ip)), &ip, sizeof(ip));
-	for (int i = 0; i < s->extensions; i++) {
-		uint8_t *options = append(f, 8);
-
-		options[0] = i < s->extensions - 1 ? IPPROTO_DSTOPTS : next;
-		options[2] = 1; /* PadN */
-		options[3] = 4;
-	}
-	if (fragmented) {
-		uint16_t offset = htons(s->fragment << 3 | s->more);
-		uint8_t *header = append(f, 8);
-
-		header[0] = IPPROTO_TCP;
-		memcpy(header + 2, &offset, 2);
-	}
-}
-
-static void append_tcp(struct frame *f, const struct segment_spec *s)
-{
-	uint16_t client = htons(s->client_port ? s->client_port : 40000);
-	uint16_t server = htons(s->server_port ? s->server_port : 80);
-	struct tcphdr tcp = {.doff = 5 + s->tcp_options / 4, .window = htons(65535)};
-
+	packet_build(packet, &layout);
 	if (s->bad_offset)
-		tcp.doff = 4;
-	tcp.source = s->from_server ? server : client;
-	tcp.dest = s->from_server ? client : server;
-	tcp.seq = htonl(s->seq);
-	tcp.ack_seq = htonl(s->ack);
-	((uint8_t *)&tcp)[13] = s->flags;
-	memcpy(append(f, sizeof(tcp)), &tcp, sizeof(tcp));
-	memset(append(f, s->tcp_options), 1, s->tcp_options);
-	memset(append(f, s->data), 0xff, s->data);
-}
-
-static void build(struct frame *f, const struct segment_spec *s, bool ethernet)
-{
-	int payload = 20 + s->tcp_options + s->data;
-
-	f->length = 0;
-	append_link(f, s, ethernet);
-	if (s->family == 6)
-		append_ip6(f, s, payload);
-	else
-		append_ip4(f, s, payload);
-	append_tcp(f, s);
-	append(f, s->pad);
-	f->length -= s->cut;
+		packet->bytes[packet->l4 + 12] = 4 << 4;
+	packet->length -= s->cut;
 }
 
 /* ---- the programs ---- */
@@ -205,11 +136,11 @@ static void pass(struct observer *o, const struct segment_spec *s, bool ingress)
 	struct bpf_program *program =
 		ingress ? o->skel->progs.weir_ingress : o->skel->progs.weir_egress;
 	LIBBPF_OPTS(bpf_test_run_opts, run, .repeat = 1);
-	struct frame frame;
+	struct packet packet;
 
-	build(&frame, s, o->ethernet);
-	run.data_in = frame.bytes;
-	run.data_size_in = frame.length;
+	build(&packet, s, o->ethernet);
+	run.data_in = packet.bytes;
+	run.data_size_in = packet.length;
 	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(program), &run), 0);
 	assert_int_equal((int)run.retval, NEXT);
 }
