@@ -22,11 +22,11 @@ static __always_inline bool locate(struct __sk_buff *skb, __u64 *found)
 				.end = (void *)(long)skb->data_end,
 				.length = skb->len};
 	struct packet p = {};
+	__u32 class = parse_packet(&p, &cursor, skb, config.ethernet, true);
 
-	parse_packet(&p, &cursor, skb, config.ethernet);
-	if (p.class == WEIR_MALFORMED)
+	if (class == WEIR_MALFORMED)
 		return false;
-	if (p.class != WEIR_TCP4 && p.class != WEIR_TCP6)
+	if (class != WEIR_TCP4 && class != WEIR_TCP6)
 		return true;
 	if (p.flags & WEIR_P_FIRST) /* more follows, nobody knows how much */
 		p.l4_len = 0xffff;

@@ -23,7 +23,8 @@ enum weir_verdict {
 	WEIR_VERDICTS,
 };
 
-/* Every frame belongs to exactly one class. "Fragment" is a non-first fragment: it has no ports. */
+/* Every frame belongs to exactly one class. "Fragment" is a non-first fragment: it has no ports.
+ * IPv6 has the same as IPv4, in the same order. */
 enum weir_class {
 	WEIR_TCP4,
 	WEIR_UDP4,

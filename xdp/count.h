@@ -25,16 +25,15 @@ static __always_inline struct weir_device_counters *device_counters(void)
 	return bpf_map_lookup_elem(&counters, &key);
 }
 
-static __always_inline int count(const struct frame *f, struct decision d)
+static __always_inline int count(__u32 class, __u32 bytes, struct decision d)
 {
 	struct weir_device_counters *c = device_counters();
-	__u32 class = f->packet.class;
 
 	if (!c || class >= WEIR_CLASSES || d.verdict >= WEIR_VERDICTS)
 		return XDP_ABORTED;
-	add(&c->cell[d.verdict][class], f->bytes);
+	add(&c->cell[d.verdict][class], bytes);
 	if (d.reason < WEIR_REASONS)
-		add(&c->reason[d.reason], f->bytes);
+		add(&c->reason[d.reason], bytes);
 	return d.code;
 }
 

@@ -9,8 +9,9 @@
 const volatile struct weir_xdp_config config;
 
 struct frame {
-	struct packet packet;
 	__u32 bytes;
+	__u32 class; /* enum weir_class */
+	struct packet packet;
 };
 
 struct decision {
@@ -29,7 +30,8 @@ static __always_inline struct decision dropped(enum weir_reason reason)
 	return (struct decision){XDP_DROP, WEIR_DROP, reason};
 }
 
-static __always_inline void parse(struct frame *f, struct xdp_md *ctx)
+/* With `details`, a constant, the packet is filled as well, for those who look into it. */
+static __always_inline void parse(struct frame *f, struct xdp_md *ctx, bool details)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct cursor c = {
@@ -39,7 +41,11 @@ static __always_inline void parse(struct frame *f, struct xdp_md *ctx)
 	};
 
 	f->bytes = c.length;
-	parse_packet(&f->packet, &c, ctx, config.ethernet);
+	f->class = parse_packet(&f->packet, &c, ctx, config.ethernet, details);
+	if (details) {
+		f->class = forget(f->class, f->bytes) & 0xf;
+		settle(&f->packet, f->bytes);
+	}
 }
 
 #endif

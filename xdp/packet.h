@@ -43,7 +43,6 @@ struct packet {
 	__u32 l4_len; /* bytes the IP length gives to transport header and payload */
 	__u32 proto;  /* IP protocol number, or WEIR_PROTO_ARP */
 	__u32 family; /* 4, 6, or 0 */
-	__u32 class;  /* enum weir_class */
 	__u32 flags;  /* WEIR_P_* */
 	__be16 sport;
 	__be16 dport;
@@ -51,6 +50,13 @@ struct packet {
 
 #define WEIR_L3_MASK 0x1f
 #define WEIR_L4_MASK 0x3fff
+
+/* As struct ethhdr, but not packed: its fields are read whole. */
+struct link_header {
+	__u8 dest[6];
+	__u8 source[6];
+	__be16 proto;
+};
 
 struct vlan_tag {
 	__be16 tci;
@@ -74,15 +80,15 @@ struct ports {
 #define IP6_OFFSET_MASK 0xfff8
 #define IP6_MORE	0x0001
 
-static __always_inline void *take(struct cursor *c, __u32 size)
+static __always_inline bool has(const struct cursor *c, __u32 size)
 {
-	void *at = c->at;
+	return c->at + size <= c->end;
+}
 
-	if (at + size > c->end)
-		return NULL;
-	c->at = at + size;
+static __always_inline void skip(struct cursor *c, __u32 size)
+{
+	c->at += size;
 	c->offset += size;
-	return at;
 }
 
 /* Bytes of the frame from the cursor on. */
@@ -100,100 +106,113 @@ static __always_inline bool is_vlan(__be16 proto)
  * when there are more tags than the parser follows. */
 static __always_inline __be16 parse_link(struct cursor *c, bool ethernet)
 {
-	struct ethhdr *eth;
 	__be16 proto;
 
 	if (!ethernet) {
 		__u8 *version = c->at;
 
-		if (c->at + 1 > c->end)
+		if (!has(c, 1))
 			return 0;
 		return *version >> 4 == 6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
 	}
-	eth = take(c, sizeof(*eth));
-	if (!eth)
+	if (!has(c, sizeof(struct link_header)))
 		return 0;
-	proto = eth->h_proto;
+	proto = ((struct link_header *)c->at)->proto;
+	skip(c, sizeof(struct link_header));
 #pragma unroll
 	for (int i = 0; i < WEIR_VLAN_TAGS; i++) {
-		struct vlan_tag *tag;
-
 		if (!is_vlan(proto))
 			break;
-		tag = take(c, sizeof(*tag));
-		if (!tag)
+		if (!has(c, sizeof(struct vlan_tag)))
 			return 0;
-		proto = tag->proto;
+		proto = ((struct vlan_tag *)c->at)->proto;
+		skip(c, sizeof(struct vlan_tag));
 	}
 	return proto;
 }
 
-/* The least size of a transport header that rules or counters look into; 0: not looked into. */
-static __always_inline __u32 transport_header(__u32 proto)
+/* The least size of the headers that begin with two ports, other than TCP's; 0: no such header. */
+static __always_inline __u32 header_with_ports(__u32 proto)
 {
 	switch (proto) {
-	case IPPROTO_TCP: return 20;
 	case IPPROTO_UDP:
-	case IPPROTO_UDPLITE:
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6: return 8;
+	case IPPROTO_UDPLITE: return 8;
 	case IPPROTO_SCTP:
 	case IPPROTO_DCCP: return 12;
 	default: return 0;
 	}
 }
 
-/* Returns false when the packet is shorter than the header its protocol number promises. The
- * first of several fragments must hold the ports, or rules on ports could be evaded (RFC 3128). */
-static __always_inline bool parse_transport(struct packet *p, struct ports *ports, void *end)
-{
-	__u32 size = transport_header(p->proto);
+#define ICMP_HEADER 8
 
-	if (p->flags & WEIR_P_FIRST && size > sizeof(*ports))
-		size = sizeof(*ports);
-	if (p->l4_len < size)
-		return false;
-	if (!size || p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)
-		return true;
-	if ((void *)(ports + 1) > end)
-		return false;
-	p->sport = ports->source;
-	p->dport = ports->dest;
-	p->flags |= WEIR_P_PORTS;
-	return true;
+/*
+ * Everything but the address family's own: the class, which is `tcp`, or the ones behind it in
+ * enum weir_class. A packet shorter than the header its protocol number promises is malformed;
+ * the first of several fragments must hold the ports, or rules on ports could be evaded (RFC
+ * 3128). With `details`, `p` is told the ports.
+ */
+static __always_inline __u32 parse_transport(struct packet *p, struct cursor *c, __u32 proto,
+					     __u32 len, bool first, __u32 tcp, bool details)
+{
+	__u32 icmp = tcp == WEIR_TCP4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	__u32 class = tcp, size = 20;
+
+	if (proto != IPPROTO_TCP) {
+		class = tcp - WEIR_TCP4 + (proto == IPPROTO_UDP ? WEIR_UDP4 : WEIR_OTHER4);
+		size = header_with_ports(proto);
+		if (proto == icmp)
+			return len < ICMP_HEADER && !first ? WEIR_MALFORMED
+							   : tcp - WEIR_TCP4 + WEIR_ICMP4;
+		if (!size)
+			return class;
+	}
+	if (len < (first ? sizeof(struct ports) : size))
+		return WEIR_MALFORMED;
+	if (details) {
+		struct ports *ports = c->at;
+
+		if (!has(c, sizeof(*ports)))
+			return WEIR_MALFORMED;
+		p->sport = ports->source;
+		p->dport = ports->dest;
+		p->flags = WEIR_P_PORTS | (first ? WEIR_P_FIRST : 0);
+	}
+	return class;
 }
 
-static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c)
+static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, bool details)
 {
+	__u32 header = sizeof(struct iphdr), len;
 	struct iphdr *ip = c->at;
-	__u32 header, total;
+	__u8 version_ihl;
 	__u16 fragment;
 
-	if (c->at + sizeof(*ip) > c->end || ip->version != 4)
+	if (!has(c, sizeof(*ip)))
 		return WEIR_MALFORMED;
-	header = ip->ihl * 4;
-	total = bpf_ntohs(ip->tot_len);
-	if (!total) /* only GSO packets above 64 KiB have no length */
-		total = left(c);
-	if (header < sizeof(*ip) || total < header || total > left(c) || !take(c, header))
-		return WEIR_MALFORMED;
-	p->family = 4;
-	p->proto = ip->protocol;
-	p->l4 = c->offset;
-	p->l4_len = total - header;
-	fragment = bpf_ntohs(ip->frag_off);
-	if (fragment & IP4_OFFSET_MASK)
-		return WEIR_FRAGMENT4;
-	if (fragment & IP4_MORE)
-		p->flags = WEIR_P_FIRST;
-	if (!parse_transport(p, c->at, c->end))
-		return WEIR_MALFORMED;
-	switch (p->proto) {
-	case IPPROTO_TCP: return WEIR_TCP4;
-	case IPPROTO_UDP: return WEIR_UDP4;
-	case IPPROTO_ICMP: return WEIR_ICMP4;
-	default: return WEIR_OTHER4;
+	version_ihl = *(__u8 *)ip;
+	if (version_ihl != 0x45) {
+		header = (version_ihl & 0xf) * 4;
+		if (version_ihl >> 4 != 4 || header < sizeof(*ip) || header > left(c))
+			return WEIR_MALFORMED;
 	}
+	len = bpf_ntohs(ip->tot_len) - header;
+	skip(c, header);
+	if (len > left(c)) {
+		/* Only GSO packets above 64 KiB have no length. */
+		if (ip->tot_len)
+			return WEIR_MALFORMED;
+		len = left(c);
+	}
+	if (details) {
+		p->family = 4;
+		p->proto = ip->protocol;
+		p->l4 = c->offset;
+		p->l4_len = len;
+	}
+	fragment = ip->frag_off & bpf_htons(IP4_OFFSET_MASK | IP4_MORE);
+	if (fragment & bpf_htons(IP4_OFFSET_MASK))
+		return WEIR_FRAGMENT4;
+	return parse_transport(p, c, ip->protocol, len, fragment, WEIR_TCP4, details);
 }
 
 static __always_inline bool is_extension(__u32 proto)
@@ -259,44 +278,40 @@ __noinline __u32 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32
 }
 
 static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
-				       struct PACKET_CONTEXT *ctx)
+				       struct PACKET_CONTEXT *ctx, bool details)
 {
-	struct ipv6hdr *ip = take(c, sizeof(*ip));
-	__u32 payload;
+	struct ipv6hdr *ip = c->at;
+	__u32 proto, found, payload;
+	bool first = false;
 
-	if (!ip || ip->version != 6)
+	if (!has(c, sizeof(*ip)) || ip->version != 6)
 		return WEIR_MALFORMED;
+	skip(c, sizeof(*ip));
 	payload = bpf_ntohs(ip->payload_len);
 	if (!payload) /* a jumbogram (RFC 2675) or a GSO packet above 64 KiB */
 		payload = left(c);
 	if (payload > left(c))
 		return WEIR_MALFORMED;
-	p->family = 6;
-	p->proto = ip->nexthdr;
-	p->l4 = c->offset;
-	p->l4_len = payload;
-	if (is_extension(p->proto)) {
-		__u32 found = weir_extensions(ctx, p->l4, p->proto, p->l4 + payload);
-
+	proto = ip->nexthdr;
+	found = c->offset | proto << 16;
+	if (is_extension(proto)) {
+		found = weir_extensions(ctx, c->offset, proto, c->offset + payload);
 		if (found & (EXT_MALFORMED | EXT_UNDECIDED))
 			return found & EXT_MALFORMED ? WEIR_MALFORMED : WEIR_UNDECIDED;
-		p->proto = found >> 16 & 0xff;
-		p->l4_len -= (found & WEIR_L4_MASK) - p->l4;
+		proto = found >> 16 & 0xff;
+		payload -= (found & WEIR_L4_MASK) - c->offset;
+		first = found & EXT_FIRST;
+		c->at = (void *)(long)ctx->data + (found & WEIR_L4_MASK);
+	}
+	if (details) {
+		p->family = 6;
+		p->proto = proto;
 		p->l4 = found & WEIR_L4_MASK;
-		if (found & EXT_FRAGMENT)
-			return WEIR_FRAGMENT6;
-		if (found & EXT_FIRST)
-			p->flags = WEIR_P_FIRST;
-		c->at = (void *)(long)ctx->data + p->l4;
+		p->l4_len = payload;
 	}
-	if (!parse_transport(p, c->at, c->end))
-		return WEIR_MALFORMED;
-	switch (p->proto) {
-	case IPPROTO_TCP: return WEIR_TCP6;
-	case IPPROTO_UDP: return WEIR_UDP6;
-	case IPPROTO_ICMPV6: return WEIR_ICMP6;
-	default: return WEIR_OTHER6;
-	}
+	if (found & EXT_FRAGMENT)
+		return WEIR_FRAGMENT6;
+	return parse_transport(p, c, proto, payload, first, WEIR_TCP6, details);
 }
 
 /* Exclusive-or with the same unknown number twice: the value stays, what the verifier knows of it
@@ -314,32 +329,37 @@ static __always_inline void settle(struct packet *p, __u32 unknown)
 	p->l4_len = forget(p->l4_len, unknown);
 	p->proto = forget(p->proto, unknown) & 0x1ff;
 	p->family = forget(p->family, unknown) & 0xf;
-	p->class = forget(p->class, unknown) & 0xf;
 	p->flags = forget(p->flags, unknown) & 0x3;
 	p->sport = forget(p->sport, unknown);
 	p->dport = forget(p->dport, unknown);
 }
 
-/* `p` must be zeroed. */
-static __always_inline void parse_packet(struct packet *p, struct cursor *c,
-					 struct PACKET_CONTEXT *ctx, bool ethernet)
+/* The class of the frame. With `details`, a constant, `p` is filled, which must be zeroed; the
+ * fields that a class has not got stay 0. settle() it before use. */
+static __always_inline __u32 parse_packet(struct packet *p, struct cursor *c,
+					  struct PACKET_CONTEXT *ctx, bool ethernet, bool details)
 {
-	__be16 proto = parse_link(c, ethernet);
+	__be16 proto;
 
-	p->l3 = c->offset;
-	if (proto == bpf_htons(ETH_P_IP)) {
-		p->class = parse_ip4(p, c);
-	} else if (proto == bpf_htons(ETH_P_IPV6)) {
-		p->class = parse_ip6(p, c, ctx);
-	} else if (proto == bpf_htons(ETH_P_ARP)) {
-		p->class = WEIR_ARP;
-		p->proto = WEIR_PROTO_ARP;
-	} else if (!proto) {
-		p->class = WEIR_MALFORMED;
-	} else {
-		p->class = is_vlan(proto) ? WEIR_UNDECIDED : WEIR_NON_IP;
+	/* Keeps the packet in memory: in registers, each branch of the parser would carry all of
+	 * its fields along. */
+	if (details)
+		asm volatile("" : : "r"(p) : "memory");
+	proto = parse_link(c, ethernet);
+	if (details)
+		p->l3 = c->offset;
+	if (proto == bpf_htons(ETH_P_IP))
+		return parse_ip4(p, c, details);
+	if (proto == bpf_htons(ETH_P_IPV6))
+		return parse_ip6(p, c, ctx, details);
+	if (proto == bpf_htons(ETH_P_ARP)) {
+		if (details)
+			p->proto = WEIR_PROTO_ARP;
+		return WEIR_ARP;
 	}
-	settle(p, c->length);
+	if (!proto)
+		return WEIR_MALFORMED;
+	return is_vlan(proto) ? WEIR_UNDECIDED : WEIR_NON_IP;
 }
 
 /* The header at an offset found by the parser, or NULL when `size` bytes of it are not there. */

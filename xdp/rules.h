@@ -73,7 +73,7 @@ static __always_inline struct decision apply_rules(struct xdp_md *ctx, const str
 	struct weir_match match = {};
 	struct weir_key key = {};
 
-	switch (f->packet.class) {
+	switch (f->class) {
 	case WEIR_MALFORMED: return dropped(WEIR_BY_MALFORMED);
 	case WEIR_UNDECIDED: return dropped(WEIR_BY_UNDECIDED);
 	case WEIR_NON_IP: return passed();
