@@ -174,8 +174,11 @@ int devices_open(const struct instance *in, struct device **list, size_t *count)
 		++*count;
 	}
 	free_names(names, n);
-	if (err)
+	if (err) {
 		devices_free(*list, *count);
+		*list = NULL;
+		*count = 0;
+	}
 	return err;
 }
 

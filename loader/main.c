@@ -20,7 +20,7 @@ static const struct command commands[] = {
 	{"detach", NULL, cmd_detach, "DEV | --all", "take everything off a device", true},
 	{"status", NULL, cmd_status, "", "what is attached, where and how", true},
 	{"stats", NULL, cmd_stats, "[DEV] [-i SEC] [-c N]", "packets, bytes and rates", true},
-	{"top", NULL, cmd_top, "[-i SEC]", "the same and more, full screen", true},
+	{"top", NULL, cmd_top, "[DEV] [-i SEC]", "the same and more, full screen", true},
 	{"rule", "list", cmd_rule_list, "", "the rules with what they matched", true},
 	{"rule", "add", cmd_rule_add,
 	 "ACTION [src CIDR] [dst CIDR] [proto P] [sport A[-B]] [dport A[-B]] [dev DEV] [before ID]",

@@ -251,6 +251,7 @@ int trie_build(struct words *w, struct classes *c, struct trie_item *items, size
 {
 	struct builder b = {.words = w, .classes = c, .bits = bits};
 
-	qsort(items, count, sizeof(*items), compare);
+	if (count)
+		qsort(items, count, sizeof(*items), compare);
 	return emit(&b, items, count, 0, base, entry);
 }

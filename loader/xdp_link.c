@@ -54,6 +54,19 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 	};
 }
 
+/* The kernel adds a flag of its own to a devmap, which libbpf takes for a mismatch when it looks
+ * at the pin by itself. */
+static int reuse_pin(struct bpf_map *map, const char *pin)
+{
+	int fd = pin_open(pin), err;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_map__reuse_fd(map, fd);
+	close(fd);
+	return err;
+}
+
 /* Maps that the device's switches leave unused are not made. */
 static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, const char *device,
 		       const struct rule_needs *needs)
@@ -73,8 +86,7 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 	if (!err && needs->limits)
 		err = bpf_map__set_pin_path(skel->maps.buckets, instance_path(in, "buckets"));
 	if (!err && needs->redirects)
-		err = bpf_map__set_pin_path(skel->maps.redirect_ports,
-					    instance_path(in, "redirect_ports"));
+		err = reuse_pin(skel->maps.redirect_ports, instance_path(in, "redirect_ports"));
 	return err;
 }
 
