@@ -6,6 +6,7 @@
  * Cases are interleaved: a round takes one sample of each, so that a change of the machine's speed
  * meets all. `net` is the cost above the empty program in the same surroundings: its minimum is
  * that of the case less that of its empty program, its median that of the rounds' differences.
+ * Peers are compared by the minimum, which other load on the machine disturbs least.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -47,10 +48,26 @@ struct bench_case *bench_add(struct bench *b, const char *hook, const char *name
 	return c;
 }
 
-static bool wanted(const struct bench_case *c)
+static struct bench_case *find(const char *name)
 {
-	return !settings.only || strstr(c->name, settings.only) ||
-	       (c->peer && strstr(c->peer, settings.only));
+	for (int i = 0; i < bench.count; i++)
+		if (!strcmp(bench.cases[i].name, name))
+			return &bench.cases[i];
+	return NULL;
+}
+
+/* The peers of chosen cases are chosen too. */
+static void choose(void)
+{
+	for (int i = 0; i < bench.count; i++) {
+		struct bench_case *c = &bench.cases[i], *peer = c->peer ? find(c->peer) : NULL;
+
+		if (settings.only && !strstr(c->name, settings.only))
+			continue;
+		c->wanted = true;
+		if (peer)
+			peer->wanted = true;
+	}
 }
 
 static int by_value(const void *a, const void *b)
@@ -94,14 +111,6 @@ static struct figures summarize(const struct bench_case *c)
 	return f;
 }
 
-static const struct bench_case *peer_of(const struct bench_case *c)
-{
-	for (int i = 0; c->peer && i < bench.count; i++)
-		if (!strcmp(bench.cases[i].name, c->peer) && wanted(&bench.cases[i]))
-			return &bench.cases[i];
-	return NULL;
-}
-
 static int take(const struct bench_case *c, const struct entry *entry, double *ns)
 {
 	return c->live ? live_sample(c, entry, settings.repeat, ns)
@@ -116,7 +125,7 @@ static int measure(void)
 		for (int i = 0; i < bench.count; i++) {
 			struct bench_case *c = &bench.cases[i];
 
-			if (!wanted(c))
+			if (!c->wanted)
 				continue;
 			err = take(c, &c->bare, &c->bare_ns[round]);
 			if (!err)
@@ -152,15 +161,16 @@ static void print_table(const char *kernel)
 	       "net, times peer |\n");
 	printf("|---|---|--:|--:|--:|--:|--:|--:|\n");
 	for (int i = 0; i < bench.count; i++) {
-		const struct bench_case *c = &bench.cases[i], *peer = peer_of(c);
+		const struct bench_case *c = &bench.cases[i],
+					*peer = c->peer ? find(c->peer) : NULL;
 		struct figures f = summarize(c);
 
-		if (!wanted(c))
+		if (!c->wanted)
 			continue;
 		printf("| %s | %s | %.1f | %.1f | **%.1f** | %.1f | %.2f | ", c->hook, c->name,
 		       f.bare_min, f.min, f.net_min, f.net_median, f.min / f.bare_min);
 		if (peer)
-			printf("%.2f |\n", f.net_median / summarize(peer).net_median);
+			printf("%.2f |\n", f.net_min / summarize(peer).net_min);
 		else
 			printf("- |\n");
 	}
@@ -168,7 +178,7 @@ static void print_table(const char *kernel)
 
 static json_t *case_document(const struct bench_case *c)
 {
-	const struct bench_case *peer = peer_of(c);
+	const struct bench_case *peer = c->peer ? find(c->peer) : NULL;
 	struct figures f = summarize(c);
 	json_t *document = json_pack(
 		"{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "hook", c->hook, "case", c->name,
@@ -194,7 +204,7 @@ static void print_json(const char *kernel)
 				     (int)settings.repeat, "cases", cases);
 
 	for (int i = 0; i < bench.count; i++)
-		if (wanted(&bench.cases[i]))
+		if (bench.cases[i].wanted)
 			json_array_append_new(cases, case_document(&bench.cases[i]));
 	json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
 	putchar('\n');
@@ -271,6 +281,7 @@ int main(int argc, char **argv)
 		err = add_weir_xdp(&bench);
 	if (!err)
 		err = add_weir_tc(&bench);
+	choose();
 	if (!err)
 		err = measure();
 	if (err) {

@@ -20,7 +20,7 @@ static void fill_ip6(__u32 address, __u32 host, __be32 words[4])
 	words[3] = htonl(host);
 }
 
-void prefix_to_ip6(const struct prefix *prefix, __be32 address[4], __u32 *bits)
+void prefix_to_ip6(const struct ip4_prefix *prefix, __be32 address[4], __u32 *bits)
 {
 	bool host = prefix->bits == 32;
 

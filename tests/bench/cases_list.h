@@ -8,7 +8,7 @@
 
 /* A prefix of an IPv4 list stands for one of IPv6 too: hosts become 2001:db8:HHHH:HHHH::1/128,
  * others lie in the same 32 bits. */
-void prefix_to_ip6(const struct prefix *prefix, __be32 address[4], __u32 *bits);
+void prefix_to_ip6(const struct ip4_prefix *prefix, __be32 address[4], __u32 *bits);
 
 struct list_case {
 	const char *name, *peer;

@@ -39,14 +39,14 @@ static __u32 draw_bits(__u64 *seed)
 
 static int by_address(const void *a, const void *b)
 {
-	const struct prefix *p = a, *q = b;
+	const struct ip4_prefix *p = a, *q = b;
 
 	if (p->address != q->address)
 		return p->address < q->address ? -1 : 1;
 	return p->bits < q->bits ? -1 : p->bits > q->bits;
 }
 
-static size_t drop_duplicates(struct prefix *prefix, size_t count)
+static size_t drop_duplicates(struct ip4_prefix *prefix, size_t count)
 {
 	size_t kept = 1;
 
@@ -59,7 +59,7 @@ static size_t drop_duplicates(struct prefix *prefix, size_t count)
 
 struct prefix_list prefixes_make(size_t count, int hosts_only, __u64 seed)
 {
-	struct prefix_list list = {calloc(count, sizeof(struct prefix)), 0};
+	struct prefix_list list = {calloc(count, sizeof(struct ip4_prefix)), 0};
 
 	while (list.prefix && list.count < count) {
 		for (size_t i = list.count; i < count; i++) {
@@ -84,7 +84,7 @@ void prefixes_free(struct prefix_list *list)
 static int covers(const struct prefix_list *list, __u32 address)
 {
 	for (__u32 bits = WIDEST; bits <= 32; bits++) {
-		struct prefix key = {address & ~host_mask(bits), bits};
+		struct ip4_prefix key = {address & ~host_mask(bits), bits};
 
 		if (bsearch(&key, list->prefix, list->count, sizeof(key), by_address))
 			return 1;
@@ -94,7 +94,7 @@ static int covers(const struct prefix_list *list, __u32 address)
 
 __u32 prefixes_inside(const struct prefix_list *list, __u64 *seed)
 {
-	const struct prefix *prefix = &list->prefix[draw(seed) % list->count];
+	const struct ip4_prefix *prefix = &list->prefix[draw(seed) % list->count];
 
 	return prefix->address | (draw(seed) & host_mask(prefix->bits));
 }
@@ -111,7 +111,7 @@ __u32 prefixes_outside(const struct prefix_list *list, __u64 *seed)
 
 __u32 prefixes_close(const struct prefix_list *list, __u64 *seed)
 {
-	const struct prefix *prefix;
+	const struct ip4_prefix *prefix;
 
 	do
 		prefix = &list->prefix[draw(seed) % list->count];

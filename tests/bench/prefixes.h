@@ -6,13 +6,13 @@
 #include <linux/types.h>
 #include <stddef.h>
 
-struct prefix {
+struct ip4_prefix {
 	__u32 address; /* host byte order, host part zero */
 	__u32 bits;
 };
 
 struct prefix_list {
-	struct prefix *prefix; /* ordered by address */
+	struct ip4_prefix *prefix; /* ordered by address */
 	size_t count;
 };
 

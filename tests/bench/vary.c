@@ -111,7 +111,6 @@ static struct wrapper_bpf *wrap(struct entry *entry, const char *name,
 		return NULL;
 	program = bpf_object__find_program_by_name(skel->obj, name);
 	resemble(program, target);
-	skel->rodata->flow_mask = (1u << 24) - 1;
 	err = wrapper_bpf__load(skel);
 	if (!err)
 		err = call(skel->maps.subject, target);
@@ -157,8 +156,10 @@ int vary_sources(struct bench_case *c, const struct bpf_program *program, __u32 
 		__be32 address[4] = {};
 
 		draw(from, address);
-		memcpy(skel[0]->bss->sources[i], address, sizeof(address));
-		memcpy(skel[1]->bss->sources[i], address, sizeof(address));
+		for (int copy = 0; copy < 2; copy++) {
+			skel[copy]->bss->sources4[i] = address[0];
+			memcpy(skel[copy]->bss->sources6[i], address, sizeof(address));
+		}
 	}
 	return 0;
 }

@@ -4,7 +4,8 @@
 #define WEIR_BENCH_WRAPPER_H
 
 #define BENCH_SOURCES 65536 /* addresses a varied packet can come from */
-#define BENCH_WORDS4  15    /* 32-bit words of an IPv4 and TCP header with 20 bytes of options */
+#define BENCH_FLOWS   (1 << 24)
+#define BENCH_WORDS4  15 /* 32-bit words of an IPv4 and TCP header with 20 bytes of options */
 
 enum bench_exchange {
 	BENCH_SYN,
