@@ -155,7 +155,7 @@ static __always_inline void judge_syn(struct __sk_buff *skb, const struct segmen
 	struct weir_endpoint *e = endpoint_at(step->way->endpoint);
 	struct listener l = {};
 
-	if (!e || !listener_read(skb, s, &l))
+	if (!e || !listener_read(skb, s, &l, e->queue_max))
 		return;
 	note_queues(e, &l);
 	switch (l.verdict) {
@@ -378,24 +378,18 @@ static __always_inline void on_rst(const struct segment *s, struct step *step)
 
 /* ---- the whole ---- */
 
-/* A global function: verified once, and the ordinary packet's path stays short. */
-__noinline int weir_handshake(struct __sk_buff *skb, const struct segment *s)
+static __always_inline void handshake(struct __sk_buff *skb, const struct segment *s)
 {
+	bool opens = (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 	struct step step = {};
-	__u64 fingerprint;
-	bool opens;
 
-	if (!s)
-		return 0;
 	if (s->flags & TCP_SYN && s->flags & (TCP_RST | TCP_FIN))
-		return 0;
-	opens = (s->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+		return;
 	if (opens && !handshakes.seed)
 		inflight_draw_seed();
-	fingerprint = segment_fingerprint(s, handshakes.seed);
-	step.way = inflight_find(fingerprint, &step.at);
+	step.way = inflight_find(segment_fingerprint(s, handshakes.seed), &step.at);
 	if (!step.way && !opens)
-		return 0;
+		return;
 	step.now = bpf_ktime_get_ns();
 	if (step.way && inflight_expired(step.way, step.now)) {
 		give_up(&step);
@@ -404,14 +398,13 @@ __noinline int weir_handshake(struct __sk_buff *skb, const struct segment *s)
 	if (opens)
 		on_syn(skb, s, &step);
 	else if (!step.way)
-		return 0;
+		return;
 	else if (s->flags & TCP_RST)
 		on_rst(s, &step);
 	else if (s->flags & TCP_SYN)
 		on_synack(s, &step);
 	else if (s->flags & TCP_ACK)
 		on_ack(s, &step);
-	return 0;
 }
 
 #endif

@@ -124,8 +124,7 @@ static __always_inline bool bound_to_any(const struct bpf_sock *sk, __u8 family)
 	return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
 }
 
-/* A listener on any address is found for forwarded SYNs too. Where the device does not forward,
- * bpf_fib_lookup() says so at once and the routing table is not asked. */
+/* Where the device does not forward, bpf_fib_lookup() says so at once. */
 static __always_inline bool is_forwarded(struct __sk_buff *skb, const struct segment *s)
 {
 	struct bpf_fib_lookup route = {.ifindex = skb->ifindex, .l4_protocol = IPPROTO_TCP};
@@ -163,23 +162,28 @@ static __always_inline __u8 listener_verdict(const struct listener *l, __u32 syn
 	return WEIR_EVENTS;
 }
 
-/* Returns false when the SYN is not for a listener of this host. */
+/*
+ * Returns false when the SYN is not for a listener of this host. A listener on any address is
+ * found for forwarded SYNs too. The routing table is asked when it matters: when the SYN would be
+ * dropped, and when the endpoint is not yet known to have a listener.
+ */
 static __always_inline bool listener_read(struct __sk_buff *skb, const struct segment *s,
-					  struct listener *l)
+					  struct listener *l, bool known)
 {
 	struct bpf_sock *sk = listener_lookup(skb, s);
 	struct tcp_sock *tp;
 	struct sock *k;
 	struct net *net;
-	bool found = false;
+	bool any;
 
 	if (!sk)
 		return false;
-	if (bound_to_any(sk, s->family) && is_forwarded(skb, s))
-		goto out_release;
+	any = bound_to_any(sk, s->family);
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		goto out_release;
+	if (!tp) {
+		bpf_sk_release(sk);
+		return false;
+	}
 	k = &tp->inet_conn.icsk_inet.sk;
 	net = k->__sk_common.skc_net.net;
 	l->accept_queue = k->sk_ack_backlog;
@@ -187,10 +191,8 @@ static __always_inline bool listener_read(struct __sk_buff *skb, const struct se
 	l->syn_queue = tp->inet_conn.icsk_accept_queue.qlen.counter;
 	l->verdict = listener_verdict(l, net->ipv4.sysctl_tcp_syncookies,
 				      net->ipv4.sysctl_max_syn_backlog);
-	found = true;
-out_release:
 	bpf_sk_release(sk);
-	return found;
+	return (known && l->verdict == WEIR_EVENTS) || !any || !is_forwarded(skb, s);
 }
 
 #endif

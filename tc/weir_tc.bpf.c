@@ -20,14 +20,14 @@ const volatile struct weir_tc_config config = {};
 #include "redirect.h"
 #include "segment.h"
 
-/* Global functions are verified once, and what is out of line does not weigh on the ordinary
- * packet's registers. */
+/* A global function: verified once, and it does not weigh on the ordinary packet's registers. A
+ * call costs 9 ns where returns are protected (SRSO), so there is only this one. */
 __noinline int weir_observe(struct __sk_buff *skb, bool ingress)
 {
 	struct segment segment;
 
 	if (locate_segment(skb, &segment, ingress))
-		weir_handshake(skb, &segment);
+		handshake(skb, &segment);
 	return TC_ACT_UNSPEC;
 }
 
