@@ -10,6 +10,8 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <linux/in.h>
+#include <linux/pkt_cls.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -68,6 +70,24 @@ static void choose(void)
 		if (peer)
 			peer->wanted = true;
 	}
+}
+
+/* The empty programs against themselves: what is left is the error of all other figures. */
+static int add_noise(void)
+{
+	struct packet_layout layout = {.family = 4, .proto = IPPROTO_UDP, .payload = 34};
+	struct bench_case *xdp = bench_add(&bench, "XDP", "empty program against itself");
+	struct bench_case *tc = bench_add(&bench, "TC", "empty program against itself, at TC");
+	const struct bpf_program *empty_xdp = empty_program("empty_xdp");
+	const struct bpf_program *empty_tc = empty_program("empty_tc");
+	int err;
+
+	if (!empty_xdp || !empty_tc)
+		return -EINVAL;
+	packet_build(&xdp->packet, &layout);
+	packet_build(&tc->packet, &layout);
+	err = plain(xdp, empty_xdp, XDP_DROP);
+	return err ? err : plain(tc, empty_tc, TC_ACT_UNSPEC);
 }
 
 static int by_value(const void *a, const void *b)
@@ -275,6 +295,8 @@ int main(int argc, char **argv)
 	err = sample_prepare();
 	if (!err)
 		err = live_prepare();
+	if (!err)
+		err = add_noise();
 	if (!err)
 		err = add_xdp_filter(&bench);
 	if (!err)

@@ -105,16 +105,19 @@ int check_counted(const struct bench_case *c, __u64 before, __u32 repeat)
 }
 
 /* A run that did not take every packet the expected way measured something else. */
-static int test_run(const struct bench_case *c, const struct entry *entry, __u32 repeat)
+static int test_run(const struct bench_case *c, const struct entry *entry, __u32 repeat, double *ns)
 {
 	bool counts = entry == &c->subject && c->counted;
 	__u64 counted = counts ? c->counted(c->owner) : 0;
 	__u64 varied = entry->varied ? *entry->varied : 0;
+	double begin;
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = c->packet.bytes,
 		    .data_size_in = c->packet.length, .repeat = repeat);
 
+	begin = cpu_ns();
 	if (bpf_prog_test_run_opts(entry->fd, &opts))
 		return fail(-errno, "%s: BPF_PROG_TEST_RUN: %s", c->name, strerror(errno));
+	*ns = (cpu_ns() - begin) / repeat;
 	if (opts.retval != entry->verdict)
 		return fail(-EPROTO, "%s: verdict %d instead of %d", c->name, (int)opts.retval,
 			    (int)entry->verdict);
@@ -128,15 +131,11 @@ static int test_run(const struct bench_case *c, const struct entry *entry, __u32
 static int attempt(const struct bench_case *c, const struct entry *entry, __u32 repeat, double *ns)
 {
 	__u64 before, after;
-	double begin;
 	int err;
 
 	err = run_count(entry->fd, &before);
-	if (err)
-		return err;
-	begin = cpu_ns();
-	err = test_run(c, entry, repeat);
-	*ns = (cpu_ns() - begin) / repeat;
+	if (!err)
+		err = test_run(c, entry, repeat, ns);
 	if (!err)
 		err = run_count(entry->fd, &after);
 	return err ? err : before != after;
@@ -150,7 +149,7 @@ int sample(const struct bench_case *c, const struct entry *entry, __u32 repeat, 
 		err = bpf_xdp_attach(LOOPBACK, entry->fd, XDP_FLAGS_SKB_MODE, NULL);
 	if (err)
 		return fail(err, "%s: attaching to lo: %s", c->name, strerror(-err));
-	err = test_run(c, entry, repeat / WARM_UP_PART);
+	err = test_run(c, entry, repeat / WARM_UP_PART, ns);
 	if (err)
 		return err;
 	for (int i = 0; i < ATTEMPTS; i++) {
