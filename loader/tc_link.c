@@ -51,6 +51,8 @@ static int load(struct weir_tc_bpf **skel, const struct instance *in, const stru
 	bpf_object__for_each_map (map, s->obj)
 		if (!err && !bpf_map__is_internal(map))
 			err = bpf_map__set_pin_path(map, pin_of(in, dev->name, bpf_map__name(map)));
+	if (!err) /* a variable of the program: see tc/inflight.h */
+		err = bpf_map__set_pin_path(s->maps.bss, pin_of(in, dev->name, "handshakes"));
 	if (!err)
 		err = weir_tc_bpf__load(s);
 	if (err) {

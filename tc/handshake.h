@@ -149,22 +149,24 @@ static __always_inline void note_queues(struct weir_endpoint *e, const struct li
 		e->syn_queue_peak = l->syn_queue;
 }
 
-static __always_inline void judge_syn(struct __sk_buff *skb, const struct segment *s,
+/* Returns whether the SYN is admitted or not for us to judge. */
+static __always_inline bool judge_syn(struct __sk_buff *skb, const struct segment *s,
 				      const struct step *step, struct weir_endpoint_stats *stats)
 {
 	struct weir_endpoint *e = endpoint_at(step->way->endpoint);
 	struct listener l = {};
 
 	if (!e || !listener_read(skb, s, &l, e->queue_max))
-		return;
+		return true;
 	note_queues(e, &l);
 	switch (l.verdict) {
 	case WEIR_EVENT_ACCEPT_QUEUE_FULL: stats->accept_queue_full++; break;
 	case WEIR_EVENT_SYN_QUEUE_FULL: stats->syn_queue_full++; break;
 	case WEIR_EVENT_SYN_COOKIE: stats->syn_cookies++; break;
-	default: return;
+	default: return true;
 	}
 	report(s, step->way, l.verdict, step->now, 0, &l);
+	return false;
 }
 
 static __always_inline void begin(const struct segment *s, struct step *step, __u32 slot)
@@ -231,9 +233,8 @@ static __always_inline void on_repeated_syn(struct __sk_buff *skb, const struct 
 		return;
 	stats->syn_retransmits++;
 	count_repeat(step->way);
-	report(s, step->way, WEIR_EVENT_SYN_REPEATED, step->now, 0, NULL);
-	if (s->ingress)
-		judge_syn(skb, s, step, stats);
+	if (!s->ingress || judge_syn(skb, s, step, stats))
+		report(s, step->way, WEIR_EVENT_SYN_REPEATED, step->now, 0, NULL);
 }
 
 static __always_inline void on_syn(struct __sk_buff *skb, const struct segment *s,
