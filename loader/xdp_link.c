@@ -54,6 +54,12 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 	};
 }
 
+/* Valid until the next few paths are made: asked for where it is used. */
+static const char *xdp_pin(const struct instance *in, const char *device)
+{
+	return instance_path(in, "devices/%s/xdp", pin_name(device));
+}
+
 /* The kernel adds a flag of its own to a devmap, which libbpf takes for a mismatch when it looks
  * at the pin by itself. */
 static int reuse_pin(struct bpf_map *map, const char *pin)
@@ -156,9 +162,9 @@ static int explain_attach(const struct netdev *dev, enum attach_mode mode, int e
 static int link_attach(const struct instance *in, const struct netdev *dev,
 		       const struct rule_needs *needs, enum attach_mode mode)
 {
-	const char *pin = instance_path(in, "devices/%s/xdp", pin_name(dev->name));
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flags(mode));
 	struct weir_xdp_bpf *skel;
+	const char *pin;
 	int link, err;
 
 	err = open_program(&skel, in, dev, mode, needs);
@@ -171,6 +177,7 @@ static int link_attach(const struct instance *in, const struct netdev *dev,
 		err = mode == MODE_OFFLOAD ? err : load_failed(err);
 		goto out;
 	}
+	pin = xdp_pin(in, dev->name);
 	link = pin_open(pin);
 	if (link >= 0) {
 		err = bpf_link_update(link, bpf_program__fd(skel->progs.weir_xdp), NULL);
@@ -258,7 +265,6 @@ static int dispatcher_detach(const struct instance *in, const char *device, __u3
 static int dispatcher_attach(const struct instance *in, const struct netdev *dev,
 			     const struct rule_needs *needs, enum attach_mode mode)
 {
-	const char *pin = instance_path(in, "devices/%s/xdp", pin_name(dev->name));
 	LIBBPF_OPTS(xdp_program_opts, opts, .prog_name = "weir_xdp");
 	struct xdp_program *program;
 	struct weir_xdp_bpf *skel;
@@ -279,7 +285,7 @@ static int dispatcher_attach(const struct instance *in, const struct netdev *dev
 		goto close;
 	err = dispatcher_detach(in, dev->name, dev->ifindex, xdp_program__id(program));
 	if (!err)
-		err = pin_replace(xdp_program__fd(program), pin);
+		err = pin_replace(xdp_program__fd(program), xdp_pin(in, dev->name));
 	if (err) {
 		xdp_program__detach(program, dev->ifindex, libxdp_mode(mode), 0);
 		err = fail(err, "%s: cannot replace the program in the dispatcher: %s", dev->name,
@@ -326,13 +332,13 @@ int xdp_attach(const struct instance *in, const struct netdev *dev, const struct
 
 int xdp_detach(const struct instance *in, const char *device, __u32 ifindex, enum attach_way way)
 {
-	const char *pin = instance_path(in, "devices/%s/xdp", pin_name(device));
+	const char *pin;
 	int fd, err = 0;
 
 	if (way == WAY_DISPATCHER) {
 		err = dispatcher_detach(in, device, ifindex, 0);
 	} else {
-		fd = pin_open(pin);
+		fd = pin_open(xdp_pin(in, device));
 		if (fd == -ENOENT)
 			return 0;
 		if (fd >= 0) {
@@ -342,6 +348,7 @@ int xdp_detach(const struct instance *in, const char *device, __u32 ifindex, enu
 	}
 	if (err && err != -ENODEV && err != -ENOLINK && err != -ENOENT)
 		return fail(err, "%s: cannot detach the XDP program: %s", device, strerror(-err));
+	pin = xdp_pin(in, device);
 	if (unlink(pin) && errno != ENOENT)
 		return fail(-errno, "cannot remove %s: %m", pin);
 	return 0;
@@ -365,7 +372,7 @@ static int open_attached(const char *pin, enum attach_way way)
 static int attached_maps(const struct instance *in, const char *device, enum attach_way way,
 			 __u32 *maps)
 {
-	int fd = open_attached(instance_path(in, "devices/%s/xdp", pin_name(device)), way), n;
+	int fd = open_attached(xdp_pin(in, device), way), n;
 
 	if (fd < 0)
 		return fd;
