@@ -108,6 +108,29 @@ static bool is_there(const struct attachment *a)
 	return true;
 }
 
+/* A device that is renamed keeps the pins of its old name: finds what they are under. A device that
+ * is gone is known by that name only. False: there is such a device and it has none. */
+static bool find_pins(const struct instance *in, const char *name, char *pinned)
+{
+	__u32 ifindex = if_nametoindex(name);
+	struct attachment a;
+	bool found = false;
+	char **names;
+	int n;
+
+	snprintf(pinned, IFNAMSIZ, "%s", name);
+	if (!ifindex || (!read_attachment(in, name, &a) && a.ifindex == ifindex))
+		return true;
+	n = device_names(in, &names);
+	for (int i = 0; i < n && !found; i++) {
+		found = !read_attachment(in, names[i], &a) && a.ifindex == ifindex;
+		if (found)
+			snprintf(pinned, IFNAMSIZ, "%s", names[i]);
+	}
+	free_names(names, n);
+	return found;
+}
+
 static int open_map(const struct instance *in, const char *device, const char *pin)
 {
 	int fd = pin_open(path_of(in, device, pin));
@@ -115,17 +138,17 @@ static int open_map(const struct instance *in, const char *device, const char *p
 	return fd < 0 ? -1 : fd;
 }
 
-static void open_maps(const struct instance *in, struct device *d)
+static void open_maps(const struct instance *in, const char *pinned, struct device *d)
 {
 	struct handshake_maps *h = &d->handshakes;
 
-	d->counters = open_map(in, d->name, "counters");
-	h->handshakes = open_map(in, d->name, "handshakes");
-	h->endpoints = open_map(in, d->name, "endpoints");
-	h->endpoint_stats = open_map(in, d->name, "endpoint_stats");
-	h->tc_counters = open_map(in, d->name, "tc_counters");
-	h->watchers = open_map(in, d->name, "watchers");
-	h->events = open_map(in, d->name, "events");
+	d->counters = open_map(in, pinned, "counters");
+	h->handshakes = open_map(in, pinned, "handshakes");
+	h->endpoints = open_map(in, pinned, "endpoints");
+	h->endpoint_stats = open_map(in, pinned, "endpoint_stats");
+	h->tc_counters = open_map(in, pinned, "tc_counters");
+	h->watchers = open_map(in, pinned, "watchers");
+	h->events = open_map(in, pinned, "events");
 }
 
 static void close_maps(struct device *d)
@@ -150,6 +173,19 @@ static int check_schema(const char *name, const struct attachment *a)
 		    name, a->xdp_schema, a->tc_schema, WEIR_XDP_SCHEMA, WEIR_TC_SCHEMA, name);
 }
 
+/* d->attachment is read. It is shown by the name it has now, its last one if it is gone. */
+static int fill(const struct instance *in, const char *pinned, struct device *d)
+{
+	struct netdev dev;
+
+	d->present = !netdev_by_index(d->attachment.ifindex, &dev);
+	if (!d->present)
+		forget_failure();
+	snprintf(d->name, sizeof(d->name), "%s", d->present ? dev.name : pinned);
+	open_maps(in, pinned, d);
+	return check_schema(d->name, &d->attachment);
+}
+
 int devices_open(const struct instance *in, struct device **list, size_t *count)
 {
 	char **names;
@@ -167,10 +203,7 @@ int devices_open(const struct instance *in, struct device **list, size_t *count)
 
 		if (read_attachment(in, names[i], &d->attachment) || !d->attachment.whole)
 			continue;
-		err = check_schema(names[i], &d->attachment);
-		snprintf(d->name, sizeof(d->name), "%s", names[i]);
-		d->present = is_there(&d->attachment);
-		open_maps(in, d);
+		err = fill(in, names[i], d);
 		++*count;
 	}
 	free_names(names, n);
@@ -185,11 +218,14 @@ int devices_open(const struct instance *in, struct device **list, size_t *count)
 int device_open(const struct instance *in, const char *name, struct device **list)
 {
 	struct device *d = calloc(1, sizeof(*d));
+	char pinned[IFNAMSIZ];
 	int err;
 
 	if (!d)
 		return fail(-ENOMEM, "out of memory");
-	err = in->exists ? read_attachment(in, name, &d->attachment) : -ENOENT;
+	err = in->exists && find_pins(in, name, pinned)
+		      ? read_attachment(in, pinned, &d->attachment)
+		      : -ENOENT;
 	if (err || !d->attachment.whole) {
 		free(d);
 		return fail(-ENODEV,
@@ -197,16 +233,12 @@ int device_open(const struct instance *in, const char *name, struct device **lis
 			    "is, 'weir attach %s' attaches it",
 			    name, in->name, name);
 	}
-	err = check_schema(name, &d->attachment);
-	if (err) {
-		free(d);
-		return err;
-	}
-	snprintf(d->name, sizeof(d->name), "%s", name);
-	d->present = is_there(&d->attachment);
-	open_maps(in, d);
-	*list = d;
-	return 0;
+	err = fill(in, pinned, d);
+	if (err)
+		devices_free(d, 1);
+	else
+		*list = d;
+	return err;
 }
 
 void devices_free(struct device *list, size_t count)
@@ -225,6 +257,13 @@ static int take_off(const struct instance *in, const char *name)
 	if (err && err != -ENOENT)
 		return fail(err, "cannot read %s: %s", path_of(in, name, "attachment"),
 			    strerror(-err));
+	/* Should we be stopped on the way, whoever comes next finds a leftover, not an attachment. */
+	if (!err && a.whole) {
+		a.whole = 0;
+		err = write_attachment(in, &a);
+		if (err)
+			return err;
+	}
 	if (!err) {
 		xdp = xdp_detach(in, name, a.ifindex, a.xdp_way);
 		tc = tc_detach(in, name, &a);
@@ -331,9 +370,26 @@ static int update(struct instance *in, const struct netdev *dev,
 	return renew(in, dev, a, needs);
 }
 
+/* Pins are named after devices, and another one had this name when it was attached. */
+static int check_name(const struct instance *in, const char *name, __u32 ifindex)
+{
+	struct attachment a;
+	struct netdev other;
+
+	if (read_attachment(in, name, &a) || a.ifindex == ifindex)
+		return 0;
+	if (netdev_by_index(a.ifindex, &other)) {
+		forget_failure();
+		return 0;
+	}
+	return fail(-EEXIST, "%s: %s was attached under this name; 'weir detach %s' first", name,
+		    other.name, other.name);
+}
+
 int device_attach(struct instance *in, const char *name, const struct attach_request *request,
 		  const struct rule_needs *needs, bool *updated)
 {
+	char pinned[IFNAMSIZ];
 	struct attachment a;
 	struct netdev dev;
 	int err;
@@ -343,10 +399,14 @@ int device_attach(struct instance *in, const char *name, const struct attach_req
 		err = check_request(&dev, request);
 	if (err)
 		return err;
+	find_pins(in, dev.name, pinned);
+	strcpy(dev.name, pinned);
 	*updated = !read_attachment(in, dev.name, &a) && a.whole && a.ifindex == dev.ifindex;
 	if (*updated)
 		return update(in, &dev, request, &a, needs);
-	err = take_off(in, dev.name);
+	err = check_name(in, dev.name, dev.ifindex);
+	if (!err)
+		err = take_off(in, dev.name);
 	if (!err)
 		err = pin_mkdir(instance_path(in, "devices"));
 	if (!err)
@@ -361,13 +421,14 @@ int device_attach(struct instance *in, const char *name, const struct attach_req
 int device_detach(struct instance *in, const char *name)
 {
 	struct attachment a;
+	char pinned[IFNAMSIZ];
 
-	if (read_attachment(in, name, &a))
+	if (!find_pins(in, name, pinned) || read_attachment(in, pinned, &a))
 		return fail(-ENODEV,
 			    "%s is not attached in instance '%s'; 'weir status' shows what "
 			    "is",
 			    name, in->name);
-	return take_off(in, name);
+	return take_off(in, pinned);
 }
 
 int device_detach_all(struct instance *in)
@@ -432,6 +493,7 @@ int devices_reconcile(struct instance *in, const struct rule_needs *needs)
 		err = check_schema(names[i], &a);
 		if (!err)
 			err = netdev_by_index(a.ifindex, &dev);
+		snprintf(dev.name, sizeof(dev.name), "%s", names[i]);
 		if (!err && !fits(in, &dev, &a, needs))
 			err = renew(in, &dev, &a, needs);
 	}
