@@ -109,9 +109,17 @@ test_states() {
 	ip -n "$host" link set eth0 name lan
 	ip -n "$host" link set lan up
 	check "ping passes after a rename" pings "$client" 10.9.0.2
-	holds "status knows the device still" '.devices | length == 1' weir -j status
-	check "detach by the name that status shows" \
-		weir detach "$(value '.devices[0].device' status)"
+	holds "status shows the new name" '[.devices[].device] == ["lan"]' weir -j status
+	says "attach under the new name updates" "updated" weir attach lan
+	check "a rule that exchanges its program" weir rule add drop proto icmp
+	check_not "is obeyed" pings "$client" 10.9.0.2 1
+	check "and deleted" weir rule flush
+	ip -n "$host" link add eth0 type bridge
+	refuses "the old name has another owner now" 2 "eth0: lan was attached under this name" \
+		attach eth0
+	refuses "who is not attached" 2 "eth0 is not attached" detach eth0
+	ip -n "$host" link del eth0
+	check "detach by the new name" weir detach lan
 	equal "the renamed device has no program left" "" "$(xdp_program "$host" lan)"
 	check "and no pins" no_pins
 	check "attach under the new name" weir attach lan
