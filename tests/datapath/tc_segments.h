@@ -4,14 +4,15 @@
 #ifndef WEIR_TC_SEGMENTS_H
 #define WEIR_TC_SEGMENTS_H
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/in.h>
 #include <linux/pkt_cls.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -56,7 +57,7 @@ struct segment_spec {
 	bool bad_offset; /* TCP header shorter than 20 bytes */
 };
 
-static void build(struct packet *packet, const struct segment_spec *s, bool ethernet)
+static inline void build(struct packet *packet, const struct segment_spec *s, bool ethernet)
 {
 	const char *client = s->client, *server = s->server;
 	char tags[8] = {}, chain[16] = {};
@@ -102,7 +103,7 @@ static void build(struct packet *packet, const struct segment_spec *s, bool ethe
 
 /* ---- the programs ---- */
 
-static void observer_open_with(struct observer *o, const struct weir_tc_config *config)
+static inline void observer_open_with(struct observer *o, const struct weir_tc_config *config)
 {
 	o->skel = weir_tc_bpf__open();
 	assert_non_null(o->skel);
@@ -119,19 +120,19 @@ static void observer_open_with(struct observer *o, const struct weir_tc_config *
 	};
 }
 
-static void observer_open(struct observer *o)
+static inline void observer_open(struct observer *o)
 {
 	struct weir_tc_config config = {.ifindex = 7, .ethernet = 1, .handshakes = 1};
 
 	observer_open_with(o, &config);
 }
 
-static void observer_close(struct observer *o)
+static inline void observer_close(struct observer *o)
 {
 	weir_tc_bpf__destroy(o->skel);
 }
 
-static void pass(struct observer *o, const struct segment_spec *s, bool ingress)
+static inline void pass(struct observer *o, const struct segment_spec *s, bool ingress)
 {
 	struct bpf_program *program =
 		ingress ? o->skel->progs.weir_ingress : o->skel->progs.weir_egress;
@@ -146,19 +147,20 @@ static void pass(struct observer *o, const struct segment_spec *s, bool ingress)
 }
 
 /* This host is the server: the client's segments come in, the server's go out. */
-static void at_server(struct observer *o, struct segment_spec s)
+static inline void at_server(struct observer *o, struct segment_spec s)
 {
 	pass(o, &s, !s.from_server);
 }
 
-static void at_client(struct observer *o, struct segment_spec s)
+static inline void at_client(struct observer *o, struct segment_spec s)
 {
 	pass(o, &s, s.from_server);
 }
 
 /* ---- what it learnt ---- */
 
-static struct handshake_endpoint endpoint_of(struct observer *o, enum weir_role role, int port)
+static inline struct handshake_endpoint endpoint_of(struct observer *o, enum weir_role role,
+						    int port)
 {
 	struct handshake_endpoint *list, found = {};
 	size_t count;
@@ -171,7 +173,7 @@ static struct handshake_endpoint endpoint_of(struct observer *o, enum weir_role 
 	return found;
 }
 
-static struct handshake_endpoint other_endpoints(struct observer *o)
+static inline struct handshake_endpoint other_endpoints(struct observer *o)
 {
 	struct handshake_endpoint *list, found = {};
 	size_t count;
@@ -183,7 +185,7 @@ static struct handshake_endpoint other_endpoints(struct observer *o)
 	return found;
 }
 
-static struct weir_tc_counters counters_of(struct observer *o)
+static inline struct weir_tc_counters counters_of(struct observer *o)
 {
 	struct weir_tc_counters counters;
 	struct handshake_endpoint *list;
@@ -195,7 +197,7 @@ static struct weir_tc_counters counters_of(struct observer *o)
 }
 
 /* Every SYN has one end or is in flight. */
-static void assert_balanced(const struct handshake_endpoint *e)
+static inline void assert_balanced(const struct handshake_endpoint *e)
 {
 	const struct weir_endpoint_stats *s = &e->stats;
 
@@ -204,7 +206,7 @@ static void assert_balanced(const struct handshake_endpoint *e)
 }
 
 /* Everything in flight becomes older. */
-static void let_pass(struct observer *o, uint64_t ns)
+static inline void let_pass(struct observer *o, uint64_t ns)
 {
 	static struct weir_handshakes table;
 	uint32_t zero = 0;
