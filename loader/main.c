@@ -41,15 +41,24 @@ static const struct command commands[] = {
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
+static void print_command(FILE *to, const struct command *c)
+{
+	fprintf(to, "  weir %s%s%s%s%s\n        %s\n", c->object, c->name ? " " : "",
+		c->name ? c->name : "", *c->arguments ? " " : "", c->arguments, c->summary);
+}
+
+/* Of this object, or of all. */
+static void print_commands(FILE *to, const char *object)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (!object || !strcmp(commands[i].object, object))
+			print_command(to, &commands[i]);
+}
+
 static void print_help(FILE *to)
 {
 	fputs("usage: weir [OPTIONS] OBJECT [COMMAND] [ARGUMENTS]\n\n", to);
-	for (size_t i = 0; i < COMMANDS; i++) {
-		const struct command *c = &commands[i];
-
-		fprintf(to, "  weir %s%s%s%s%s\n        %s\n", c->object, c->name ? " " : "",
-			c->name ? c->name : "", *c->arguments ? " " : "", c->arguments, c->summary);
-	}
+	print_commands(to, NULL);
 	fputs("\nOPTIONS\n"
 	      "  -j, --json           JSON; streams are one object a line\n"
 	      "  -p, --pretty         with -j: indented\n"
@@ -113,14 +122,17 @@ static const struct command *find_named(const char *object, const char *word)
 	return found;
 }
 
-/* An object's first command is what it shows when no command is given. */
-static const struct command *find_command(struct args *args)
+static bool asks_help(const struct args *args)
 {
-	const char *object = find_object(next_word(args));
+	return args->count && (!strcmp(args->word[0], "help") || !strcmp(args->word[0], "-h") ||
+			       !strcmp(args->word[0], "--help"));
+}
+
+/* An object's first command is what it shows when no command is given. */
+static const struct command *find_command(const char *object, struct args *args)
+{
 	size_t first = 0;
 
-	if (!object)
-		return NULL;
 	while (strcmp(commands[first].object, object))
 		first++;
 	if (!commands[first].name || !args->count)
@@ -171,28 +183,49 @@ static int print_libxdp(enum libxdp_print_level level, const char *format, va_li
 	return verbosity > 1 ? vfprintf(stderr, format, args) : 0;
 }
 
+/* The command that the words call; NULL with a misuse() line, or without one when they ask for
+ * help and got it. */
+static const struct command *choose(struct args *args)
+{
+	bool help = asks_help(args);
+	const struct command *command;
+	const char *object;
+
+	if (help)
+		next_word(args);
+	if (!args->count) {
+		print_help(help ? stdout : stderr);
+		if (!help)
+			misuse("an object is missing");
+		return NULL;
+	}
+	object = find_object(next_word(args));
+	if (!object)
+		return NULL;
+	if (help || asks_help(args)) {
+		print_commands(stdout, object);
+		return NULL;
+	}
+	command = find_command(object, args);
+	if (command && asks_help(args)) {
+		print_command(stdout, command);
+		return NULL;
+	}
+	return command;
+}
+
 static int run(int argc, char **argv)
 {
-	struct args args;
 	const struct command *command;
+	struct args args;
 	int err = parse_options(argc, argv);
 
 	if (err)
 		return err;
 	args = (struct args){.count = argc - optind, .word = argv + optind};
-	if (!args.count || !strcmp(args.word[0], "help")) {
-		print_help(args.count ? stdout : stderr);
-		return args.count ? 1 : misuse("an object is missing");
-	}
-	command = find_command(&args);
+	command = choose(&args);
 	if (!command)
-		return -EINVAL;
-	if (args.count && (!strcmp(args.word[0], "help") || !strcmp(args.word[0], "-h") ||
-			   !strcmp(args.word[0], "--help"))) {
-		printf("usage: weir %s%s%s %s\n%s\n", command->object, command->name ? " " : "",
-		       command->name ? command->name : "", command->arguments, command->summary);
-		return 1;
-	}
+		return failure() ? -EINVAL : 0;
 	if (command->needs_root && geteuid())
 		return fail(-EPERM, "%s needs root; 'sudo weir ...'", command->object);
 	libbpf_set_print(print_libbpf);

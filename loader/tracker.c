@@ -127,7 +127,8 @@ json_t *tracked_json(const struct tracked *item)
 	clock_gettime(CLOCK_REALTIME, &now);
 	return json_pack("{s:o,s:I,s:s,s:f}", "device", out_string(item->name), "ifindex",
 			 (json_int_t)attachment->ifindex, "mode",
-			 attach_mode_name(attachment->mode), "attached_seconds",
+			 attachment->xdp_way ? attach_mode_name(attachment->mode) : "off",
+			 "attached_seconds",
 			 now.tv_sec + now.tv_nsec / 1e9 - attachment->since_ns / 1e9);
 }
 

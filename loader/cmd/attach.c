@@ -50,12 +50,12 @@ static json_t *describe(const struct device *d, bool updated)
 
 	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:b, s:s}", "device", out_string(d->name),
 			 "ifindex", a->ifindex, "mode",
-			 a->xdp_way ? attach_mode_name(a->mode) : "none", "xdp",
+			 a->xdp_way ? attach_mode_name(a->mode) : "off", "xdp",
 			 attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way), "updated",
 			 updated, "version", a->version);
 }
 
-static int say(const struct instance *in, const char *name, bool updated)
+static int say(const struct instance *in, const char *name, enum attach_mode wanted, bool updated)
 {
 	const struct attachment *a;
 	struct device *d;
@@ -64,7 +64,7 @@ static int say(const struct instance *in, const char *name, bool updated)
 	if (err)
 		return err;
 	a = &d->attachment;
-	if (a->mode == MODE_GENERIC && a->xdp_way)
+	if (a->mode == MODE_GENERIC && a->xdp_way && wanted != MODE_GENERIC)
 		notice("%s: its driver takes no native XDP program, so XDP runs in generic mode: "
 		       "every feature works, at a fraction of the speed",
 		       name);
@@ -97,7 +97,7 @@ int cmd_attach(struct args *args)
 		return err;
 	err = attach(&in, name, &request, &updated);
 	if (!err)
-		err = say(&in, name, updated);
+		err = say(&in, name, request.mode, updated);
 	instance_close(&in);
 	return err;
 }
