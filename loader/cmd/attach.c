@@ -55,7 +55,7 @@ static json_t *describe(const struct device *d, bool updated)
 			 updated, "version", a->version);
 }
 
-static int say(const struct instance *in, const char *name, enum attach_mode wanted, bool updated)
+static int say(const struct instance *in, const char *name, bool updated)
 {
 	const struct attachment *a;
 	struct device *d;
@@ -64,10 +64,10 @@ static int say(const struct instance *in, const char *name, enum attach_mode wan
 	if (err)
 		return err;
 	a = &d->attachment;
-	if (a->mode == MODE_GENERIC && a->xdp_way && wanted != MODE_GENERIC)
-		notice("%s: its driver takes no native XDP program, so XDP runs in generic mode: "
-		       "every feature works, at a fraction of the speed",
-		       name);
+	if (a->mode == MODE_GENERIC && a->xdp_way)
+		notice("%s: XDP runs in generic mode: every feature works, at a fraction of the speed; "
+		       "'weir doctor %s' tells whether native mode is possible",
+		       name, name);
 	if (options.json)
 		err = out_show(describe(d, updated), NULL, 0);
 	else
@@ -97,7 +97,7 @@ int cmd_attach(struct args *args)
 		return err;
 	err = attach(&in, name, &request, &updated);
 	if (!err)
-		err = say(&in, name, request.mode, updated);
+		err = say(&in, name, updated);
 	instance_close(&in);
 	return err;
 }
