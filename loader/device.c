@@ -405,8 +405,9 @@ int device_attach(struct instance *in, const char *name, const struct attach_req
 	if (*updated)
 		return update(in, &dev, request, &a, needs);
 	err = check_name(in, dev.name, dev.ifindex);
-	if (!err)
-		err = take_off(in, dev.name);
+	if (err)
+		return err;
+	err = take_off(in, dev.name);
 	if (!err)
 		err = pin_mkdir(instance_path(in, "devices"));
 	if (!err)
