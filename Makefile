@@ -53,7 +53,7 @@ $(B)/%.skel.h: $(B)/%.bpf.o
 
 $(B)/%.o: %.c | $(SKELETONS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MD -MP -c $< -o $@
 
 $(B):
 	mkdir -p $@

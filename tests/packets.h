@@ -6,7 +6,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#define PACKET_ROOM    2048
+#define PACKET_ROOM    9216
 #define PACKET_CLIENT  "198.51.100.7"
 #define PACKET_SERVER  "192.0.2.1"
 #define PACKET_CLIENT6 "2001:db8:7::7"

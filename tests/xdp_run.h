@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Runs frames through the XDP program with BPF_PROG_TEST_RUN and reads what it counted. All
+ * functions end the process with a line on stderr when the kernel refuses what they ask for.
+ */
+#ifndef WEIR_TESTS_XDP_RUN_H
+#define WEIR_TESTS_XDP_RUN_H
+
+#include "loader/rule.h"
+#include "loader/table.h"
+#include "packets.h"
+#include "xdp/abi.h"
+
+struct xdp_run {
+	struct weir_xdp_bpf *skel;
+	int program;
+	int link;
+	int device;
+};
+
+/* What one frame did. */
+struct xdp_result {
+	int code;	       /* XDP_* */
+	struct weir_meta meta; /* in front of the frame; zero: nothing */
+	struct packet packet;  /* the frame as it came out */
+	struct weir_device_counters counters;
+};
+
+/* Enters a network namespace of the process's own: no test sees or touches a real device. */
+void xdp_run_prepare(void);
+
+/* Loads the program with these switches. With a set of rules they are compiled, and the fields,
+ * actions and size of their table override `config`, as they do at attach. */
+void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
+		  const struct rule_set *set, const struct table_names *names);
+void xdp_run_close(struct xdp_run *run);
+
+/* One frame, with all counters of the device at 0 before it. */
+void xdp_run_frame(struct xdp_run *run, const struct packet *packet, struct xdp_result *result);
+/* The same frame many times, as fast as the kernel can; the counters are added up. */
+void xdp_run_repeat(struct xdp_run *run, const struct packet *packet, unsigned int times,
+		    struct weir_device_counters *counters);
+
+struct weir_counter xdp_run_rule(const struct xdp_run *run, __u32 slot);
+bool xdp_run_redirects(const struct xdp_run *run);
+/* The loopback device of the namespace takes this place in the devmap. */
+void xdp_run_redirect_port(struct xdp_run *run, __u32 port);
+
+/* Whether the only packet counted is this one, in this cell and, unless it is WEIR_REASONS, for
+ * this reason. */
+bool xdp_run_counted_only(const struct weir_device_counters *counters, enum weir_verdict verdict,
+			  enum weir_class class, enum weir_reason reason, __u32 bytes);
+
+/* A set of rules from the words of `rule add`; free it with rule_set_free(). */
+void rules_from_text(struct rule_set *set, const char *const *text, size_t count);
+
+#endif
