@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -397,20 +398,24 @@ bool xdp_uses_table(const struct instance *in, const char *device, enum attach_w
 	return false;
 }
 
+/* The compiler may put tables of its own behind what the skeleton knows of the section. */
 static int read_rodata(__u32 map_id, struct weir_xdp_config *config)
 {
-	struct weir_xdp_bpf__rodata value;
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info), key = 0;
 	int fd = bpf_map_get_fd_by_id(map_id), err = -ENOENT;
+	struct weir_xdp_bpf__rodata *value = NULL;
 
 	if (fd < 0)
 		return fd;
 	if (!bpf_obj_get_info_by_fd(fd, &info, &size) && strstr(info.name, ".rodata") &&
-	    info.value_size == sizeof(value) && !bpf_map_lookup_elem(fd, &key, &value)) {
-		*config = value.config;
+	    info.value_size >= sizeof(*value))
+		value = malloc(info.value_size);
+	if (value && !bpf_map_lookup_elem(fd, &key, value)) {
+		*config = value->config;
 		err = 0;
 	}
+	free(value);
 	close(fd);
 	return err;
 }
