@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir top: the rates of all devices and, of the one selected, what they are made of. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,16 +167,19 @@ static size_t pace_of(double seconds)
 
 static int parse(struct args *args, double *seconds, const char **device)
 {
-	const char *text;
+	while (args->count) {
+		if (accept_word(args, "-i")) {
+			const char *text = value_of(args, "-i");
 
-	if (accept_word(args, "-i")) {
-		text = value_of(args, "-i");
-		if (!text || parse_seconds("interval", text, seconds))
-			return -1;
+			if (!text || parse_seconds("interval", text, seconds))
+				return -EINVAL;
+		} else if (!*device && args->word[0][0] != '-') {
+			*device = next_word(args);
+		} else {
+			return no_more_words(args);
+		}
 	}
-	if (args->count && args->word[0][0] != '-')
-		*device = next_word(args);
-	return no_more_words(args);
+	return 0;
 }
 
 int cmd_top(struct args *args)
