@@ -29,6 +29,22 @@ const __u64 *classes_bits(const struct classes *c, __u32 class)
 	return c->bits + class * c->words;
 }
 
+/* One word needs no summary. */
+static size_t row_words(const struct classes *c)
+{
+	return c->words == 1 ? 1 : c->words + 1;
+}
+
+__u32 classes_row(const struct classes *c, __u32 class)
+{
+	return class * row_words(c);
+}
+
+size_t classes_rows(const struct classes *c)
+{
+	return c->count * row_words(c);
+}
+
 static __u64 hash(const __u64 *set, size_t words)
 {
 	__u64 h = words;

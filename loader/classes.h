@@ -24,5 +24,9 @@ long classes_of(struct classes *c, const __u64 *set);
 /* The class of that set with one rule more; < 0: -ENOMEM. */
 long classes_with(struct classes *c, __u32 class, __u32 rule);
 const __u64 *classes_bits(const struct classes *c, __u32 class);
+/* Where the row of the class begins in the table's rows, in words. */
+__u32 classes_row(const struct classes *c, __u32 class);
+/* Words of all rows. */
+size_t classes_rows(const struct classes *c);
 
 #endif

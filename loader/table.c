@@ -187,7 +187,7 @@ static int build_trie(struct compiler *c, enum weir_trie trie)
 			err = add_rule(c, trie, i);
 	if (err)
 		return err;
-	c->head.absent[field] = base;
+	c->head.absent[field] = classes_row(&c->classes, base);
 	return trie_build(&c->words, &c->classes, c->items, c->count, tries[trie].bits, base,
 			  &c->head.root[trie]);
 }
@@ -214,16 +214,22 @@ static void decide_fields(struct compiler *c)
 static int add_rows(struct compiler *c)
 {
 	size_t words = c->classes.words;
-	long at = words_add(&c->words, c->classes.count * (words + 1));
+	long at = words_add(&c->words, classes_rows(&c->classes));
 
 	if (at < 0)
 		return at;
+	if (classes_rows(&c->classes) > WEIR_SKIP_MISS_MASK)
+		return -E2BIG;
 	c->head.rows = at;
 	c->head.bitmap_words = words;
 	for (size_t i = 0; i < c->classes.count; i++) {
-		__u64 *row = c->words.word + at + i * (words + 1);
+		__u64 *row = c->words.word + at + classes_row(&c->classes, i);
 		const __u64 *bits = classes_bits(&c->classes, i);
 
+		if (words == 1) {
+			*row = *bits;
+			continue;
+		}
 		for (size_t w = 0; w < words; w++) {
 			row[w + 1] = bits[w];
 			if (bits[w])
@@ -243,7 +249,7 @@ static const struct redirect_port *port_of(const struct compiler *c, const char 
 
 static struct weir_table_rule table_rule(const struct compiler *c, const struct rule *r)
 {
-	struct weir_table_rule t = {.slot = r->slot, .action = r->action};
+	struct weir_table_rule t = {.slot = r->slot, .action = r->action, .exists = 1};
 	const struct redirect_port *port;
 
 	if (r->action == WEIR_A_LIMIT) {

@@ -2,14 +2,17 @@
 #include "trie.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "xdp/abi.h"
 
+#define LINE_WORDS    8
 #define NARROWEST    4 /* a branch of 16 entries is one cache line */
 #define SKIP_AT_LEAST NARROWEST
-#define FILL	     8 /* of a branch's entries at least one in so many leads on */
+#define CROWD	     6 /* items that a branch's entry leads to, on average: they fit a bucket */
+#define FILL	     4	 /* of a branch's entries at least one in so many leads on */
 
 struct builder {
 	struct words *words;
@@ -40,9 +43,18 @@ long words_add(struct words *w, size_t count)
 	return at;
 }
 
-static __u32 make_entry(__u32 kind, __u32 place)
+/* Nodes never lie on two cache lines: they are no longer than one. */
+static long add_node(struct words *w, size_t count)
 {
-	return kind << WEIR_E_KIND_SHIFT | place;
+	size_t left = LINE_WORDS - w->count % LINE_WORDS, gap = count > left ? left : 0;
+	long at = words_add(w, gap + count);
+
+	return at < 0 ? at : at + (long)gap;
+}
+
+static __u32 leaf(const struct builder *b, __u32 class)
+{
+	return WEIR_E_ENTRY(WEIR_E_LEAF, classes_row(b->classes, class));
 }
 
 static int compare(const void *a, const void *b)
@@ -108,7 +120,7 @@ static unsigned int choose_width(const struct builder *b, const struct trie_item
 {
 	unsigned int left = word_end(b, depth) - depth, width = NARROWEST;
 
-	while (width < WEIR_E_WIDEST && 1ull << width < count * FILL)
+	while (width < WEIR_E_WIDEST && (size_t)CROWD << width < count)
 		width++;
 	if (width > left)
 		width = left;
@@ -123,20 +135,52 @@ static int emit(struct builder *b, struct trie_item *items, size_t count, unsign
 static int emit_skip(struct builder *b, struct trie_item *items, size_t count, unsigned int depth,
 		     unsigned int to, __u32 class, __u32 *entry)
 {
-	struct weir_trie_skip skip = {
-		.bits = items[0].key[depth / 64] << depth % 64,
-		.count = to - depth,
-		.miss = make_entry(WEIR_E_LEAF, class),
-	};
-	long at = words_add(b->words, sizeof(skip) / 8);
+	__u64 bits = items[0].key[depth / 64] << depth % 64;
+	long at = add_node(b->words, 2);
+	__u32 hit;
 	int err;
 
 	if (at < 0)
 		return at;
-	err = emit(b, items, count, to, class, &skip.hit);
-	memcpy(b->words->word + at, &skip, sizeof(skip));
-	*entry = make_entry(WEIR_E_SKIP, at);
+	err = emit(b, items, count, to, class, &hit);
+	b->words->word[at] = bits;
+	b->words->word[at + 1] = WEIR_SKIP(to - depth, classes_row(b->classes, class), hit);
+	*entry = WEIR_E_ENTRY(WEIR_E_SKIP, at);
 	return err;
+}
+
+static bool fits_bucket(const struct builder *b, const struct trie_item *items, size_t count,
+			unsigned int depth)
+{
+	if (count > WEIR_BUCKET_ITEMS)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (items[i].rule != items[0].rule || items[i].length > word_end(b, depth) ||
+		    items[i].length > depth + WEIR_BUCKET_BITS)
+			return false;
+	return true;
+}
+
+static int emit_bucket(struct builder *b, const struct trie_item *items, size_t count,
+		       unsigned int depth, __u32 class, __u32 *entry)
+{
+	long at = add_node(b->words, 1 + (count + 1) / 2);
+	long with = classes_with(b->classes, class, items->rule);
+	__u32 *item;
+
+	if (at < 0 || with < 0)
+		return at < 0 ? at : with;
+	b->words->word[at] = WEIR_SKIP(count, classes_row(b->classes, class),
+				       classes_row(b->classes, with));
+	item = (__u32 *)(b->words->word + at + 1);
+	for (size_t i = 0; i < count; i++) {
+		__u64 key = items[i].key[depth / 64] << depth % 64 >> (64 - WEIR_BUCKET_BITS);
+
+		item[i] = key << WEIR_BUCKET_ITEM_BITS |
+			  (WEIR_BUCKET_BITS - (items[i].length - depth));
+	}
+	*entry = WEIR_E_ENTRY(WEIR_E_BUCKET, at);
+	return 0;
 }
 
 /* The classes of a branch's entries, from the items that end in it. */
@@ -177,27 +221,26 @@ static int emit_branch(struct builder *b, struct trie_item *items, size_t count,
 	unsigned int width = choose_width(b, items, count, depth);
 	size_t size = 1ull << width, from, to;
 	long at = words_add(b->words, (size + 1) / 2);
-	__u32 *slots = malloc(size * sizeof(*slots));
-	int err = at < 0 ? at : slots ? 0 : -ENOMEM;
+	__u32 *classes = malloc(size * sizeof(*classes)), child;
+	int err = at < 0 ? at : classes ? 0 : -ENOMEM;
 
 	for (size_t s = 0; !err && s < size; s++)
-		slots[s] = class;
+		classes[s] = class;
 	if (!err)
-		err = paint(b, items, count, depth, width, slots);
+		err = paint(b, items, count, depth, width, classes);
+	for (size_t s = 0; !err && s < size; s++)
+		((__u32 *)(b->words->word + at))[s] = leaf(b, classes[s]);
 	count = keep_longer(items, count, depth + width);
 	for (from = 0; !err && from < count; from = to) {
 		__u64 slot = bits_of(&items[from], depth, width);
-		__u32 child;
 
 		for (to = from; to < count && bits_of(&items[to], depth, width) == slot;)
 			to++;
-		err = emit(b, items + from, to - from, depth + width, slots[slot], &child);
-		slots[slot] = child;
+		err = emit(b, items + from, to - from, depth + width, classes[slot], &child);
+		((__u32 *)(b->words->word + at))[slot] = child;
 	}
-	if (!err)
-		memcpy(b->words->word + at, slots, size * sizeof(*slots));
-	free(slots);
-	*entry = make_entry(width, at);
+	free(classes);
+	*entry = WEIR_E_ENTRY(width, at);
 	return err;
 }
 
@@ -216,12 +259,11 @@ static int emit_low(struct builder *b, struct trie_item *items, size_t count, __
 	err = shared >= 64 + SKIP_AT_LEAST ? emit_skip(b, items, count, 64, shared, class, &child)
 					   : emit_branch(b, items, count, 64, class, &child);
 	b->words->word[at] = child;
-	*entry = make_entry(WEIR_E_LOW, at);
+	*entry = WEIR_E_ENTRY(WEIR_E_LOW, at);
 	return err;
 }
 
-/* Items share the first `depth` bits of their keys and are in order. A leaf's class is the place
- * of its entry; so is a slot's in emit_branch() until it becomes the entry of a child. */
+/* Items share the first `depth` bits of their keys and are in order. */
 static int emit(struct builder *b, struct trie_item *items, size_t count, unsigned int depth,
 		__u32 class, __u32 *entry)
 {
@@ -235,11 +277,13 @@ static int emit(struct builder *b, struct trie_item *items, size_t count, unsign
 		class = with;
 	}
 	if (!count) {
-		*entry = make_entry(WEIR_E_LEAF, class);
+		*entry = leaf(b, class);
 		return 0;
 	}
 	if (depth == 64)
 		return emit_low(b, items, count, class, entry);
+	if (fits_bucket(b, items, count, depth))
+		return emit_bucket(b, items, count, depth, class, entry);
 	shared = common(b, items, count, depth);
 	if (shared >= depth + SKIP_AT_LEAST)
 		return emit_skip(b, items, count, depth, shared, class, entry);

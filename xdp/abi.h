@@ -96,9 +96,10 @@ struct weir_xdp_config {
  * trie entries, which are 4 bytes and counted as such. It begins with struct weir_table_head.
  *
  * Each field of a packet is looked up in a trie that yields a *class*: the set of rules which
- * that value of that field satisfies. A class is a row of 1 + bitmap_words words: a summary with
- * one bit per non-zero bitmap word, then the bitmap with one bit per rule, in order of the rules.
- * The AND of the rows of all fields is the set of rules that match; its lowest bit is the first.
+ * that value of that field satisfies. A class is a row of words: a bitmap with one bit per rule, in
+ * order of the rules; if that takes several words, they stand behind a summary with one bit for
+ * each that is not 0. The AND of the rows of all fields is the set of rules that match; its lowest
+ * bit is the first.
  */
 #define WEIR_MAX_RULES	  4096
 #define WEIR_BITMAP_WORDS (WEIR_MAX_RULES / 64)
@@ -121,28 +122,38 @@ enum weir_trie {
  * A trie entry: 5 bits of kind, 27 bits of place. Keys are consumed from the most significant
  * bit of a 64-bit word; IPv6 addresses are two such words.
  *
- *   WEIR_E_LEAF     place = class
+ *   WEIR_E_LEAF     place = the class: its row is at word table.rows + place
  *   1..WEIR_E_WIDEST  branch: 2^kind entries at word `place`, indexed by the next `kind` key bits
- *   WEIR_E_SKIP     struct weir_trie_skip at word `place`
+ *   WEIR_E_SKIP     two words at `place`: the expected key bits, left-aligned; and
+ *                   how many they are less 1 (6 bits), the class if they differ (26 bits), the
+ *                   entry if they are equal (32 bits), from the lowest bit on
+ *   WEIR_E_BUCKET   a word and items behind it, at `place`: a few prefixes of one class. The word is like
+ *                   a skip's, with the number of items less 1 and two classes; an item is the
+ *                   next 27 key bits and, in 5 bits, how many of them do not count
  *   WEIR_E_LOW      the key's second word begins; its entry is at word `place`
  */
 #define WEIR_E_LEAF	  0u
 #define WEIR_E_WIDEST	  20u
+#define WEIR_E_BUCKET	  29u
 #define WEIR_E_SKIP	  30u
 #define WEIR_E_LOW	  31u
 #define WEIR_E_KIND_SHIFT 27
 #define WEIR_E_PLACE_MASK 0x7ffffffu
+#define WEIR_E_ENTRY(kind, place) ((kind) << WEIR_E_KIND_SHIFT | (place))
+
+#define WEIR_BUCKET_ITEMS     14
+#define WEIR_BUCKET_BITS      27
+#define WEIR_BUCKET_ITEM_BITS 5
 
 /* No walk takes more steps: 128 bits, at least 4 a branch, a skip of at least 4 between two. */
 #define WEIR_TRIE_STEPS 40
 
-struct weir_trie_skip {
-	__u64 bits;  /* expected key bits, left-aligned */
-	__u32 count; /* how many of them, 1..64 */
-	__u32 hit;   /* entry when they are equal: go on behind them */
-	__u32 miss;  /* entry when they differ: a leaf */
-	__u32 pad;
-};
+#define WEIR_SKIP_MISS_MASK 0x3ffffffu /* no table has more words of rows */
+#define WEIR_SKIP(bits, miss, hit) \
+	(((__u64)(bits)-1) | (__u64)(miss) << 6 | (__u64)(hit) << 32)
+#define WEIR_SKIP_BITS(word) (((word)&63) + 1)
+#define WEIR_SKIP_MISS(word) ((word) >> 6 & WEIR_SKIP_MISS_MASK)
+#define WEIR_SKIP_HIT(word)  ((word) >> 32)
 
 enum weir_action {
 	WEIR_A_DROP,
@@ -157,7 +168,7 @@ struct weir_table_rule {
 	__u32 slot;   /* index in the rule counters, stable while the rule lives */
 	__u8 action;  /* enum weir_action */
 	__u8 flags;   /* WEIR_R_* */
-	__u16 pad;
+	__u16 exists; /* 1 */
 	__u32 target;	/* redirect: ifindex */
 	__u32 port;	/* redirect: index in the devmap */
 	__u64 interval; /* limit: ns between packets at the rate */
@@ -174,7 +185,7 @@ struct weir_table_head {
 	__u32 source_bytes;
 	__u32 fields;		  /* bit per enum weir_field that some rule constrains */
 	__u32 root[WEIR_TRIES];	  /* entries */
-	__u32 absent[WEIR_FIELDS]; /* class of a packet that has no such field */
+	__u32 absent[WEIR_FIELDS]; /* class of a packet that has no such field, as in a leaf */
 	__u32 next_id;		  /* of a rule; ids are not used twice while there are rules */
 	__u32 actions;		  /* bit per enum weir_action that some rule takes */
 	__u64 seed; /* of the buckets' hash: random, kept while there are rules */
@@ -204,7 +215,6 @@ struct weir_meta {
 
 _Static_assert(sizeof(struct weir_table_head) == 104, "table head");
 _Static_assert(sizeof(struct weir_table_rule) == 32, "table rule");
-_Static_assert(sizeof(struct weir_trie_skip) == 24, "trie skip");
 _Static_assert(sizeof(struct weir_xdp_config) == 20, "config");
 _Static_assert(sizeof(struct weir_bucket_set) == 64, "one cache line");
 

@@ -43,11 +43,26 @@ static __always_inline __u32 entry(const void *table, __u64 at)
 	return *(const __u32 *)(table + (at * 4 & (config.table_bytes - 4)));
 }
 
-/* The class of a key of one or two words. What the verifier knows of the key, the entry and the
- * class is dropped at each step, so that it sees every step, and what follows, once. */
-static __always_inline __u32 walk(const void *table, __u64 e, __u64 key, __u64 low)
+static __always_inline __u64 search_bucket(const void *table, __u64 place, __u64 key)
 {
-	__u64 unknown = key ^ low, class = 0;
+	__u64 head = word(table, place);
+
+	key >>= 64 - WEIR_BUCKET_BITS;
+	for (__u64 i = 0; i < WEIR_BUCKET_ITEMS && i < WEIR_SKIP_BITS(head); i++) {
+		__u32 item = entry(table, place * 2 + 2 + i);
+
+		if (!((key ^ item >> WEIR_BUCKET_ITEM_BITS) >>
+		      (item & ((1u << WEIR_BUCKET_ITEM_BITS) - 1))))
+			return WEIR_SKIP_HIT(head);
+	}
+	return WEIR_SKIP_MISS(head);
+}
+
+/* The class of a key of one or two words: its row's offset in the rows. What the verifier knows of
+ * the key, the entry and the class is dropped, so that it sees each step, and what follows, once. */
+static __always_inline __u64 walk(const void *table, __u64 e, __u64 key, __u64 low)
+{
+	__u64 unknown = key ^ low, class = 0, bucket = 0;
 
 	for (int i = 0; i < WEIR_TRIE_STEPS; i++) {
 		__u32 kind = (__u32)e >> WEIR_E_KIND_SHIFT;
@@ -57,18 +72,22 @@ static __always_inline __u32 walk(const void *table, __u64 e, __u64 key, __u64 l
 			class = place;
 			break;
 		}
+		if (kind == WEIR_E_BUCKET) {
+			bucket = place;
+			break;
+		}
 		if (kind <= WEIR_E_WIDEST) {
 			e = entry(table, place * 2 + (key >> (64 - kind)));
 			key <<= kind;
 		} else if (kind == WEIR_E_SKIP) {
-			__u64 count_hit = word(table, place + 1);
-			__u32 bits = count_hit;
+			__u64 next = word(table, place + 1);
+			__u64 bits = WEIR_SKIP_BITS(next);
 
 			if ((key ^ word(table, place)) >> (64 - bits)) {
-				class = word(table, place + 2) & WEIR_E_PLACE_MASK;
+				class = WEIR_SKIP_MISS(next);
 				break;
 			}
-			e = count_hit >> 32;
+			e = WEIR_SKIP_HIT(next);
 			key <<= bits;
 		} else {
 			key = low;
@@ -77,44 +96,39 @@ static __always_inline __u32 walk(const void *table, __u64 e, __u64 key, __u64 l
 		key = forget(key, unknown);
 		e = forget(e, unknown);
 	}
+	bucket = forget(bucket, unknown) & WEIR_E_PLACE_MASK;
+	if (bucket)
+		class = search_bucket(table, bucket, key);
 	return forget(class, unknown) & WEIR_E_PLACE_MASK;
 }
 
-/* What rules look at, taken from the packet. Addresses are in host byte order, IPv4 in the upper
- * half of the first word. */
-struct weir_key {
-	__u64 source, source_low;
-	__u64 dest, dest_low;
-	__u32 proto;
-	__u16 sport, dport;
-	__u16 family;
-	__u16 has_ports;
-};
-
+/* What limit and redirect rules need besides. */
 struct weir_match {
-	struct weir_table_rule rule;
+	__u64 interval;
+	__u64 burst;
 	__u64 seed;
+	__u64 target_port; /* ifindex in the lower, devmap index in the upper half */
 };
 
-static __always_inline __u32 address_class(const struct weir_table_head *t,
-					   const struct weir_key *k, bool source)
+static __always_inline __u64 address_class(const struct weir_table_head *t,
+					   const struct packet *p, bool source)
 {
 	enum weir_trie four = source ? WEIR_T_SRC4 : WEIR_T_DST4;
 	enum weir_trie six = source ? WEIR_T_SRC6 : WEIR_T_DST6;
 	__u32 root;
 
-	if (!k->family)
+	if (!p->family)
 		return t->absent[source ? WEIR_F_SRC : WEIR_F_DST];
-	root = k->family == 4 ? t->root[four] : t->root[six];
-	return walk(t, root, source ? k->source : k->dest, source ? k->source_low : k->dest_low);
+	root = p->family == 4 ? t->root[four] : t->root[six];
+	return walk(t, root, source ? p->source : p->dest, source ? p->source_low : p->dest_low);
 }
 
-static __always_inline __u32 port_class(const struct weir_table_head *t, const struct weir_key *k,
+static __always_inline __u64 port_class(const struct weir_table_head *t, const struct packet *p,
 					bool source)
 {
-	__u16 port = source ? k->sport : k->dport;
+	__u16 port = source ? p->sport : p->dport;
 
-	if (!k->has_ports)
+	if (!(p->flags & WEIR_P_PORTS))
 		return t->absent[source ? WEIR_F_SPORT : WEIR_F_DPORT];
 	return walk(t, t->root[source ? WEIR_T_SPORT : WEIR_T_DPORT], (__u64)port << 48, 0);
 }
@@ -129,27 +143,23 @@ struct rows {
 	__u64 of[WEIR_FIELDS];
 };
 
-static __always_inline void find_rows(const struct weir_table_head *t, const struct weir_key *k,
+static __always_inline void find_rows(const struct weir_table_head *t, const struct packet *p,
 				      struct rows *rows)
 {
-	__u64 size = t->bitmap_words + 1;
-
 	if (looks_at(WEIR_F_SRC))
-		rows->of[WEIR_F_SRC] = address_class(t, k, true);
+		rows->of[WEIR_F_SRC] = t->rows + address_class(t, p, true);
 	if (looks_at(WEIR_F_DST))
-		rows->of[WEIR_F_DST] = address_class(t, k, false);
+		rows->of[WEIR_F_DST] = t->rows + address_class(t, p, false);
 	if (looks_at(WEIR_F_PROTO))
-		rows->of[WEIR_F_PROTO] = walk(t, t->root[WEIR_T_PROTO], (__u64)k->proto << 48, 0);
+		rows->of[WEIR_F_PROTO] =
+			t->rows + walk(t, t->root[WEIR_T_PROTO], (__u64)p->proto << 48, 0);
 	if (looks_at(WEIR_F_SPORT))
-		rows->of[WEIR_F_SPORT] = port_class(t, k, true);
+		rows->of[WEIR_F_SPORT] = t->rows + port_class(t, p, true);
 	if (looks_at(WEIR_F_DPORT))
-		rows->of[WEIR_F_DPORT] = port_class(t, k, false);
+		rows->of[WEIR_F_DPORT] = t->rows + port_class(t, p, false);
 	if (looks_at(WEIR_F_DEV))
 		rows->of[WEIR_F_DEV] =
-			walk(t, t->root[WEIR_T_DEV], (__u64)config.ifindex << 32, 0);
-#pragma unroll
-	for (int f = 0; f < WEIR_FIELDS; f++)
-		rows->of[f] = t->rows + rows->of[f] * size;
+			t->rows + walk(t, t->root[WEIR_T_DEV], (__u64)config.ifindex << 32, 0);
 }
 
 static __always_inline __u64 intersection(const void *table, const struct rows *rows, __u64 at)
@@ -177,13 +187,15 @@ static __always_inline __u32 lowest_bit(__u64 bits)
 }
 
 /* The number of the first rule that matches, or -1. */
-static __always_inline long first_match(const void *table, const struct rows *rows)
+static __always_inline long first_match(const struct weir_table_head *t, const struct rows *rows)
 {
-	__u64 groups = intersection(table, rows, 0);
+	__u64 groups = intersection(t, rows, 0);
 
+	if (t->bitmap_words == 1)
+		return groups ? (long)lowest_bit(groups) : -1;
 	for (int i = 0; i < WEIR_BITMAP_WORDS && groups; i++) {
 		__u32 group = lowest_bit(groups);
-		__u64 bits = intersection(table, rows, 1 + group);
+		__u64 bits = intersection(t, rows, 1 + group);
 
 		if (bits)
 			return group * 64 + lowest_bit(bits);
@@ -192,28 +204,37 @@ static __always_inline long first_match(const void *table, const struct rows *ro
 	return -1;
 }
 
-/* Whether a rule matches, and which. A global function: verified once, apart from the parser's
- * many paths, and with one look at the current table, so that no answer mixes two. */
-__noinline int weir_match(const struct weir_key *key, struct weir_match *match)
+/* What the first word of struct weir_table_rule holds. */
+#define RULE_SLOT(word)	  ((__u32)(word))
+#define RULE_ACTION(word) ((word) >> 32 & 0xff)
+#define RULE_FLAGS(word)  ((word) >> 40 & 0xff)
+
+/* The rule that matches, as the first word of its struct weir_table_rule; 0: none. `match` is
+ * filled for actions that need more to be known. A global function: verified once, apart from the
+ * parser's many paths, and with one look at the current table, so that no answer mixes two. */
+__noinline __u64 weir_match(const struct packet *packet, struct weir_match *match)
 {
 	const struct weir_table_head *t = current_table();
 	struct rows rows = {};
-	__u64 *out = (__u64 *)match;
+	__u64 at, rule;
 	long number;
-	__u64 at;
 
-	if (!key || !match || !t)
+	if (!packet || !match || !t)
 		return 0;
-	find_rows(t, key, &rows);
+	find_rows(t, packet, &rows);
 	number = first_match(t, &rows);
 	if (number < 0)
 		return 0;
-	at = t->table_rules + (__u64)number * (sizeof(match->rule) / 8);
-#pragma unroll
-	for (unsigned int i = 0; i < sizeof(match->rule) / 8; i++)
-		out[i] = word(t, at + i);
-	match->seed = t->seed;
-	return 1;
+	at = t->table_rules + (__u64)number * (sizeof(struct weir_table_rule) / 8);
+	rule = word(t, at);
+	if (RULE_ACTION(rule) == WEIR_A_LIMIT) {
+		match->interval = word(t, at + 2);
+		match->burst = word(t, at + 3);
+		match->seed = t->seed;
+	} else if (RULE_ACTION(rule) == WEIR_A_REDIRECT) {
+		match->target_port = word(t, at + 1);
+	}
+	return rule;
 }
 
 #endif

@@ -42,10 +42,6 @@ static __always_inline void parse(struct frame *f, struct xdp_md *ctx, bool deta
 
 	f->bytes = c.length;
 	f->class = parse_packet(&f->packet, &c, ctx, config.ethernet, details);
-	if (details) {
-		f->class = forget(f->class, f->bytes) & 0xf;
-		settle(&f->packet, f->bytes);
-	}
 }
 
 #endif

@@ -26,9 +26,16 @@ static __always_inline __u64 mix(__u64 h)
 	return h ^ h >> 28;
 }
 
-static __always_inline __u64 hash_source(const struct weir_key *k, __u64 seed, __u32 slot)
+/* The rule's part has the family, as an IPv4 address is also the beginning of IPv6 ones, and the
+ * greatest debt a source can have: a slot or list whose rate changes begins with full buckets, not
+ * with debts that only the old rate could make. Multiplied so that its differences are not those
+ * of neighbouring addresses. */
+static __always_inline __u64 hash_source(const struct packet *p, __u32 slot,
+					 const struct weir_match *m)
 {
-	return mix(mix(seed ^ slot ^ k->source) + k->source_low) | 1;
+	__u64 rule = (slot << 4 | p->family) + (m->interval + m->burst);
+
+	return mix(mix(m->seed ^ rule * 0x9e3779b97f4a7c15ull ^ p->source) + p->source_low) | 1;
 }
 
 /* Two CPUs that take the same way at once leave one source with a full bucket: it may send one
@@ -70,9 +77,10 @@ static __always_inline bool take_token(struct weir_bucket *b, __u64 now, __u64 i
 	return false;
 }
 
-static __always_inline bool within_limit(const struct weir_key *k, const struct weir_match *m)
+static __always_inline bool within_limit(const struct packet *p, __u32 slot,
+					 const struct weir_match *m)
 {
-	__u64 now = bpf_ktime_get_ns(), who = hash_source(k, m->seed, m->rule.slot);
+	__u64 now = bpf_ktime_get_ns(), who = hash_source(p, slot, m);
 	__u32 key = who >> 32 & (WEIR_BUCKET_SETS - 1);
 	struct weir_bucket_set *set = bpf_map_lookup_elem(&buckets, &key);
 
@@ -80,9 +88,8 @@ static __always_inline bool within_limit(const struct weir_key *k, const struct 
 		return false;
 	for (int i = 0; i < WEIR_BUCKET_WAYS; i++)
 		if (set->way[i].who == who)
-			return take_token(&set->way[i], now, m->rule.interval,
-					  m->rule.burst);
-	begin_bucket(set, who, now, now + m->rule.interval);
+			return take_token(&set->way[i], now, m->interval, m->burst);
+	begin_bucket(set, who, now, now + m->interval);
 	return true;
 }
 

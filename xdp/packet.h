@@ -7,8 +7,8 @@
  * number of extension headers, and stops at the transport header. The IP length, never the
  * frame length, bounds what belongs to the packet: short frames carry padding (RFC 894).
  *
- * A parsed packet holds offsets and numbers, no pointers, and settle() makes the verifier forget
- * by which of the many paths it was found: what follows is verified once, not once per path.
+ * A parsed packet holds offsets and numbers, no pointers, so that it can be handed to global
+ * functions, which the verifier looks at once and not once for each way through the parser.
  */
 #ifndef WEIR_PACKET_H
 #define WEIR_PACKET_H
@@ -37,15 +37,19 @@ struct cursor {
 #define WEIR_P_PORTS 0x1 /* sport and dport are valid */
 #define WEIR_P_FIRST 0x2 /* the first of several fragments: there is more than this */
 
+/* In host byte order; an IPv4 address is the upper half of the first word. */
 struct packet {
+	__u64 source, source_low;
+	__u64 dest, dest_low;
 	__u32 l3;     /* offset of the IP header */
 	__u32 l4;     /* offset of the transport header, of which only the ports were checked */
 	__u32 l4_len; /* bytes the IP length gives to transport header and payload */
-	__u32 proto;  /* IP protocol number, or WEIR_PROTO_ARP */
-	__u32 family; /* 4, 6, or 0 */
-	__u32 flags;  /* WEIR_P_* */
-	__be16 sport;
-	__be16 dport;
+	__u16 proto;  /* IP protocol number, or WEIR_PROTO_ARP */
+	__u8 family;  /* 4, 6, or 0 */
+	__u8 flags;   /* WEIR_P_* */
+	__u16 sport;
+	__u16 dport;
+	__u32 pad;
 };
 
 #define WEIR_L3_MASK 0x1f
@@ -173,8 +177,8 @@ static __always_inline __u32 parse_transport(struct packet *p, struct cursor *c,
 
 		if (!has(c, sizeof(*ports)))
 			return WEIR_MALFORMED;
-		p->sport = ports->source;
-		p->dport = ports->dest;
+		p->sport = bpf_ntohs(ports->source);
+		p->dport = bpf_ntohs(ports->dest);
 		p->flags = WEIR_P_PORTS | (first ? WEIR_P_FIRST : 0);
 	}
 	return class;
@@ -204,6 +208,8 @@ static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, bool 
 		len = left(c);
 	}
 	if (details) {
+		p->source = (__u64)bpf_ntohl(ip->saddr) << 32;
+		p->dest = (__u64)bpf_ntohl(ip->daddr) << 32;
 		p->family = 4;
 		p->proto = ip->protocol;
 		p->l4 = c->offset;
@@ -277,6 +283,13 @@ __noinline __u32 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32
 	return is_extension(proto) ? EXT_UNDECIDED : offset | (proto & 0xff) << 16 | flags;
 }
 
+static __always_inline __u64 be64_at(const void *at)
+{
+	const __be32 *half = at;
+
+	return (__u64)bpf_ntohl(half[0]) << 32 | bpf_ntohl(half[1]);
+}
+
 static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
 				       struct PACKET_CONTEXT *ctx, bool details)
 {
@@ -304,6 +317,10 @@ static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
 		c->at = (void *)(long)ctx->data + (found & WEIR_L4_MASK);
 	}
 	if (details) {
+		p->source = be64_at(&ip->saddr);
+		p->source_low = be64_at((void *)&ip->saddr + 8);
+		p->dest = be64_at(&ip->daddr);
+		p->dest_low = be64_at((void *)&ip->daddr + 8);
 		p->family = 6;
 		p->proto = proto;
 		p->l4 = found & WEIR_L4_MASK;
@@ -322,20 +339,8 @@ static __always_inline __u64 forget(__u64 value, __u64 unknown)
 	return value;
 }
 
-static __always_inline void settle(struct packet *p, __u32 unknown)
-{
-	p->l3 = forget(p->l3, unknown) & WEIR_L3_MASK;
-	p->l4 = forget(p->l4, unknown) & WEIR_L4_MASK;
-	p->l4_len = forget(p->l4_len, unknown);
-	p->proto = forget(p->proto, unknown) & 0x1ff;
-	p->family = forget(p->family, unknown) & 0xf;
-	p->flags = forget(p->flags, unknown) & 0x3;
-	p->sport = forget(p->sport, unknown);
-	p->dport = forget(p->dport, unknown);
-}
-
 /* The class of the frame. With `details`, a constant, `p` is filled, which must be zeroed; the
- * fields that a class has not got stay 0. settle() it before use. */
+ * fields that a class has not got stay 0. */
 static __always_inline __u32 parse_packet(struct packet *p, struct cursor *c,
 					  struct PACKET_CONTEXT *ctx, bool ethernet, bool details)
 {

@@ -7,6 +7,7 @@
 #define WEIR_REDIRECT_H
 
 #include "checksum.h"
+#include "classify.h"
 
 #define WEIR_REDIRECT_PORTS 256
 
@@ -38,13 +39,13 @@ static __always_inline struct decision hand_to_tc(struct xdp_md *ctx, __u32 ifin
 
 /* The packet's pointers are not valid afterwards. */
 static __always_inline struct decision redirect(struct xdp_md *ctx, const struct packet *p,
-						const struct weir_table_rule *rule)
+						__u8 flags, const struct weir_match *m)
 {
-	if (rule->flags & WEIR_R_VIA_TC || config.via_tc)
-		return hand_to_tc(ctx, rule->target);
+	if (flags & WEIR_R_VIA_TC || config.via_tc)
+		return hand_to_tc(ctx, m->target_port);
 	if (config.partial_sums && !weir_finish_checksum(ctx, p))
 		return dropped(WEIR_BY_REDIRECT);
-	if (bpf_redirect_map(&redirect_ports, rule->port, XDP_DROP) != XDP_REDIRECT)
+	if (bpf_redirect_map(&redirect_ports, m->target_port >> 32, XDP_DROP) != XDP_REDIRECT)
 		return dropped(WEIR_BY_REDIRECT);
 	return redirected(XDP_REDIRECT);
 }
