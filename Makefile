@@ -33,14 +33,14 @@ LIBRARY      := $(filter-out $(B)/loader/main.o,$(OBJECTS))
 
 vpath %.bpf.c xdp tc
 
-.PHONY: all clean install uninstall deps demo test bench lint sanitize
+.PHONY: all weir clean install uninstall deps demo test bench lint sanitize
 .DELETE_ON_ERROR:
-.SECONDARY:
+.PRECIOUS: $(B)/%.bpf.o $(B)/%.o
 
 all: weir
 
 weir: $(B)/weir
-	ln -sf $< $@
+	@ln -sfn $< $@
 
 $(B)/weir: $(OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)

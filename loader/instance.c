@@ -52,15 +52,25 @@ static int mount_bpffs(bool change)
 	return 0;
 }
 
-static int take_lock(bool change)
+/* The directory may be removed by who held the lock before: what was waited for is nobody's lock
+ * then, and the one to take is that of the directory which is there now. */
+static bool is_current(int fd)
+{
+	struct stat held, there;
+
+	return !fstat(fd, &held) && !stat(ROOT, &there) && held.st_ino == there.st_ino &&
+	       held.st_dev == there.st_dev;
+}
+
+static int try_lock(bool change)
 {
 	int fd, err;
 
 	if (change && mkdir(ROOT, 0700) && errno != EEXIST)
 		return fail(-errno, "cannot make %s: %m", ROOT);
 	fd = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && !change)
-		return -ENOENT;
+	if (fd < 0 && errno == ENOENT)
+		return change ? -EAGAIN : -ENOENT;
 	if (fd < 0)
 		return fail(-errno, "cannot open %s: %m", ROOT);
 	if (flock(fd, change ? LOCK_EX : LOCK_SH)) {
@@ -68,6 +78,19 @@ static int take_lock(bool change)
 		close(fd);
 		return fail(err, "cannot lock %s: %m", ROOT);
 	}
+	if (is_current(fd))
+		return fd;
+	close(fd);
+	return -EAGAIN;
+}
+
+static int take_lock(bool change)
+{
+	int fd;
+
+	do
+		fd = try_lock(change);
+	while (fd == -EAGAIN);
 	return fd;
 }
 

@@ -171,6 +171,26 @@ static int parse_options(int argc, char **argv)
 	return 0;
 }
 
+/* -j, -p and -v are understood behind the object as well, where habit puts them. */
+static void take_late_options(struct args *args)
+{
+	int kept = 0;
+
+	for (int i = 0; i < args->count; i++) {
+		const char *word = args->word[i];
+
+		if (!strcmp(word, "-j") || !strcmp(word, "--json"))
+			options.json = true;
+		else if (!strcmp(word, "-p") || !strcmp(word, "--pretty"))
+			options.pretty = true;
+		else if (!strcmp(word, "-v") || !strcmp(word, "--verbose"))
+			verbosity++;
+		else
+			args->word[kept++] = args->word[i];
+	}
+	args->count = kept;
+}
+
 static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
 {
 	(void)level;
@@ -223,6 +243,7 @@ static int run(int argc, char **argv)
 	if (err)
 		return err;
 	args = (struct args){.count = argc - optind, .word = argv + optind};
+	take_late_options(&args);
 	command = choose(&args);
 	if (!command)
 		return failure() ? -EINVAL : 0;
