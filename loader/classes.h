@@ -10,9 +10,9 @@ struct classes {
 	size_t words; /* 64 rules each */
 	size_t count;
 	size_t room;
-	__u64 *bits;   /* count * words */
-	__u32 *bucket; /* hash table of class number + 1 */
-	size_t buckets; /* a power of two, at least twice count */
+	__u64 *bits;				  /* count * words */
+	__u32 *bucket;				  /* hash table of class number + 1 */
+	size_t buckets;				  /* a power of two, at least twice count */
 	__u32 last_class, last_rule, last_result; /* one answer of classes_with() remembered */
 };
 

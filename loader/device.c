@@ -155,7 +155,7 @@ static void close_maps(struct device *d)
 {
 	const struct handshake_maps *h = &d->handshakes;
 	int fds[] = {d->counters,    h->handshakes, h->endpoints, h->endpoint_stats,
-		     h->tc_counters, h->watchers, h->events};
+		     h->tc_counters, h->watchers,   h->events};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)

@@ -25,8 +25,7 @@ static const struct command commands[] = {
 	{"rule", "add", cmd_rule_add,
 	 "ACTION [src CIDR] [dst CIDR] [proto P] [sport A[-B]] [dport A[-B]] [dev DEV] [before ID]",
 	 "add a rule: drop, pass, 'limit RATE' [burst N], 'redirect DEV'", true},
-	{"rule", "load", cmd_rule_load,
-	 "FILE [name NAME] [match src|dst] [ACTION ...] [before ID]",
+	{"rule", "load", cmd_rule_load, "FILE [name NAME] [match src|dst] [ACTION ...] [before ID]",
 	 "a rule for a list of prefixes; replaces the list of that name", true},
 	{"rule", "del", cmd_rule_del, "ID...", "delete rules", true},
 	{"rule", "flush", cmd_rule_flush, "", "delete all rules", true},
@@ -118,7 +117,8 @@ static const struct command *find_named(const char *object, const char *word)
 		found = c;
 	}
 	if (!found)
-		misuse("there is no command '%s %s'; 'weir help' shows what there is", object, word);
+		misuse("there is no command '%s %s'; 'weir help' shows what there is", object,
+		       word);
 	return found;
 }
 
@@ -141,10 +141,10 @@ static const struct command *find_command(const char *object, struct args *args)
 }
 
 static const struct option long_options[] = {
-	{"json", no_argument, NULL, 'j'},	   {"pretty", no_argument, NULL, 'p'},
-	{"netns", required_argument, NULL, 'n'},   {"instance", required_argument, NULL, 'I'},
-	{"verbose", no_argument, NULL, 'v'},	   {"version", no_argument, NULL, 'V'},
-	{"help", no_argument, NULL, 'h'},	   {},
+	{"json", no_argument, NULL, 'j'},	 {"pretty", no_argument, NULL, 'p'},
+	{"netns", required_argument, NULL, 'n'}, {"instance", required_argument, NULL, 'I'},
+	{"verbose", no_argument, NULL, 'v'},	 {"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},	 {},
 };
 
 /* Options in front of the object. 1: the answer is out, nothing else to do. */

@@ -26,15 +26,18 @@ static bool takes_xdp(const struct netdev *target)
 static int check_target(const struct netdev *target)
 {
 	if (target->type == ARPHRD_LOOPBACK)
-		return fail(-EINVAL, "cannot redirect to %s: what is sent there comes back to this "
-				     "host; drop or pass instead",
+		return fail(-EINVAL,
+			    "cannot redirect to %s: what is sent there comes back to this "
+			    "host; drop or pass instead",
 			    target->name);
 	if (!target->ethernet)
-		return fail(-EINVAL, "cannot redirect to %s: it has no Ethernet header, so frames do "
-				     "not fit; route to it instead",
+		return fail(-EINVAL,
+			    "cannot redirect to %s: it has no Ethernet header, so frames do "
+			    "not fit; route to it instead",
 			    target->name);
 	if (!target->up)
-		return fail(-ENETDOWN, "cannot redirect to %s: it is down; 'ip link set %s up' first",
+		return fail(-ENETDOWN,
+			    "cannot redirect to %s: it is down; 'ip link set %s up' first",
 			    target->name, target->name);
 	return 0;
 }
@@ -44,12 +47,14 @@ static int check_source(const struct netdev *source, const struct netdev *target
 	if (source->ifindex == target->ifindex)
 		return fail(-EINVAL, "cannot redirect from %s to itself", source->name);
 	if (!source->ethernet)
-		return fail(-EINVAL, "cannot redirect from %s to %s: the frames have no Ethernet "
-				     "header",
+		return fail(-EINVAL,
+			    "cannot redirect from %s to %s: the frames have no Ethernet "
+			    "header",
 			    source->name, target->name);
 	if (source->mtu > target->mtu)
-		return fail(-EMSGSIZE, "cannot redirect from %s (MTU %u) to %s (MTU %u): larger "
-				       "frames would be lost; 'ip link set %s mtu %u' first",
+		return fail(-EMSGSIZE,
+			    "cannot redirect from %s (MTU %u) to %s (MTU %u): larger "
+			    "frames would be lost; 'ip link set %s mtu %u' first",
 			    source->name, source->mtu, target->name, target->mtu, target->name,
 			    source->mtu);
 	return 0;
@@ -70,12 +75,12 @@ static int check_attached(const struct device *d, const struct netdev *target)
 	if (err)
 		return err;
 	if (by_tc && d->attachment.tc_way == WAY_NONE)
-		return fail(-EOPNOTSUPP, "cannot redirect from %s to %s: %s, and TC, which could "
-					 "transmit for it, is not attached; 'weir detach %s' and "
-					 "attach without --xdp-only",
+		return fail(-EOPNOTSUPP,
+			    "cannot redirect from %s to %s: %s, and TC, which could "
+			    "transmit for it, is not attached; 'weir detach %s' and "
+			    "attach without --xdp-only",
 			    d->name, target->name,
-			    takes_xdp(target) ? "XDP is in generic mode"
-					      : "it takes no XDP frames",
+			    takes_xdp(target) ? "XDP is in generic mode" : "it takes no XDP frames",
 			    d->name);
 	return 0;
 }

@@ -23,8 +23,17 @@ static const struct {
 	const char *name;
 	__u16 number;
 } protocols[] = {
-	{"tcp", 6},    {"udp", 17},  {"icmp", 1}, {"icmp6", 58}, {"sctp", 132}, {"dccp", 33},
-	{"udplite", 136}, {"gre", 47}, {"esp", 50}, {"ah", 51},	 {"arp", WEIR_PROTO_ARP},
+	{"tcp", 6},
+	{"udp", 17},
+	{"icmp", 1},
+	{"icmp6", 58},
+	{"sctp", 132},
+	{"dccp", 33},
+	{"udplite", 136},
+	{"gre", 47},
+	{"esp", 50},
+	{"ah", 51},
+	{"arp", WEIR_PROTO_ARP},
 };
 
 #define PROTOCOLS (sizeof(protocols) / sizeof(protocols[0]))
@@ -126,9 +135,10 @@ static int parse_proto(const char *text, __u16 *proto)
 		}
 	}
 	if (!isdigit((unsigned char)*text))
-		return misuse("protocol '%s' is not known; wanted tcp, udp, icmp, icmp6, sctp, dccp, "
-			      "udplite, gre, esp, ah, arp or a number",
-			      text);
+		return misuse(
+			"protocol '%s' is not known; wanted tcp, udp, icmp, icmp6, sctp, dccp, "
+			"udplite, gre, esp, ah, arp or a number",
+			text);
 	if (parse_number("protocol", text, 0, 255, &number))
 		return -EINVAL;
 	*proto = number;
@@ -148,7 +158,10 @@ static int parse_rate(const char *text, __u64 *rate_micro)
 		end++;
 	}
 	if (rate > 0 && *end == '/') {
-		per = !strcmp(end, "/s") ? 1 : !strcmp(end, "/m") ? 60 : !strcmp(end, "/h") ? 3600 : 0;
+		per = !strcmp(end, "/s")   ? 1
+		      : !strcmp(end, "/m") ? 60
+		      : !strcmp(end, "/h") ? 3600
+					   : 0;
 		end += 2;
 	}
 	if (rate <= 0 || errno || !per || *end)
@@ -201,7 +214,7 @@ enum keyword {
 	KEYWORDS,
 };
 
-static const char *const keywords[KEYWORDS] = {"src",	"dst",	 "proto", "sport",
+static const char *const keywords[KEYWORDS] = {"src",	"dst", "proto", "sport",
 					       "dport", "dev", "burst"};
 
 static int parse_value(struct rule *r, enum keyword k, char *value)

@@ -26,22 +26,22 @@ struct prefix {
 #define RULE_LIST_NAME 48
 
 struct rule {
-	__u32 id;   /* names the rule for `del`; never used twice */
-	__u32 slot; /* index of its counter */
-	__u8 action; /* enum weir_action */
+	__u32 id;	       /* names the rule for `del`; never used twice */
+	__u32 slot;	       /* index of its counter */
+	__u8 action;	       /* enum weir_action */
 	__u8 list_matches_dst; /* the list is of destinations, not sources */
-	__u16 proto; /* RULE_ANY_PROTO, WEIR_PROTO_ARP, or 0-255 */
-	__u16 sport[2]; /* first and last; 0 and 65535: any */
+	__u16 proto;	       /* RULE_ANY_PROTO, WEIR_PROTO_ARP, or 0-255 */
+	__u16 sport[2];	       /* first and last; 0 and 65535: any */
 	__u16 dport[2];
 	struct prefix src;
 	struct prefix dst;
-	char dev[IFNAMSIZ];    /* "": every device */
-	char target[IFNAMSIZ]; /* redirect */
+	char dev[IFNAMSIZ];	   /* "": every device */
+	char target[IFNAMSIZ];	   /* redirect */
 	char list[RULE_LIST_NAME]; /* "": no list */
-	__u32 prefixes;	       /* how many the list has */
-	__u32 burst;	       /* limit: packets */
-	__u64 rate_micro;      /* limit: packets per 10^6 s */
-	__u64 since_ns;	       /* CLOCK_REALTIME */
+	__u32 prefixes;		   /* how many the list has */
+	__u32 burst;		   /* limit: packets */
+	__u64 rate_micro;	   /* limit: packets per 10^6 s */
+	__u64 since_ns;		   /* CLOCK_REALTIME */
 };
 
 struct rule_set {

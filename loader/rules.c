@@ -32,8 +32,9 @@ static int reset_counter(const struct instance *in, __u32 slot)
 	struct weir_counter *zero;
 
 	if (fd < 0)
-		return fd == -ENOENT ? 0 : fail(fd, "cannot open the rules' counters: %s",
-						strerror(-fd));
+		return fd == -ENOENT
+			       ? 0
+			       : fail(fd, "cannot open the rules' counters: %s", strerror(-fd));
 	zero = calloc(cpus, sizeof(*zero));
 	err = !zero ? -ENOMEM : bpf_map_update_elem(fd, &slot, zero, BPF_ANY) ? -errno : 0;
 	free(zero);
@@ -148,8 +149,9 @@ static int add_new(const struct instance *in, struct rule_set *set, struct rule 
 	if (before && position == set->count)
 		return no_such_rule(before);
 	if (slot < 0)
-		return fail(-ENOSPC, "there are %u rules already, which is the most; put addresses "
-				     "of the same kind into one list: 'weir rule load FILE'",
+		return fail(-ENOSPC,
+			    "there are %u rules already, which is the most; put addresses "
+			    "of the same kind into one list: 'weir rule load FILE'",
 			    WEIR_MAX_RULES);
 	rule->id = set->next_id++;
 	rule->slot = slot;
@@ -208,8 +210,9 @@ static int put_list(const struct instance *in, struct rule_set *set, struct rule
 	if (position == set->count)
 		return add_new(in, set, rule, list, before);
 	if (before)
-		return fail(-EEXIST, "list '%s' exists already, as rule %u; it is replaced where it "
-				     "stands, without 'before'",
+		return fail(-EEXIST,
+			    "list '%s' exists already, as rule %u; it is replaced where it "
+			    "stands, without 'before'",
 			    rule->list, set->rules[position].id);
 	rule->id = set->rules[position].id;
 	rule->slot = set->rules[position].slot;
@@ -310,8 +313,9 @@ int rules_counters(const struct instance *in, const struct rule_set *set,
 
 	memset(counters, 0, set->count * sizeof(*counters));
 	if (fd < 0)
-		return fd == -ENOENT ? 0 : fail(fd, "cannot open the rules' counters: %s",
-						strerror(-fd));
+		return fd == -ENOENT
+			       ? 0
+			       : fail(fd, "cannot open the rules' counters: %s", strerror(-fd));
 	each = calloc(cpus, sizeof(*each));
 	if (!each)
 		err = -ENOMEM;

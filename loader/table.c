@@ -316,8 +316,7 @@ static int finish(struct compiler *c, struct table *table)
 	return 0;
 }
 
-int table_compile(const struct rule_set *set, const struct table_names *names,
-		  struct table *table)
+int table_compile(const struct rule_set *set, const struct table_names *names, struct table *table)
 {
 	struct compiler c = {.set = set, .names = names};
 	int err;
@@ -361,13 +360,15 @@ int table_source(const void *bytes, size_t size, struct rule_set *set)
 
 	*set = (struct rule_set){};
 	if (size < sizeof(*head) || head->schema != WEIR_XDP_SCHEMA)
-		return fail(-EPROTO, "the rule table has schema %u, this weir (" WEIR_VERSION
-				     ") speaks %u; 'weir detach --all' and set up anew",
+		return fail(-EPROTO,
+			    "the rule table has schema %u, this weir (" WEIR_VERSION
+			    ") speaks %u; 'weir detach --all' and set up anew",
 			    head->schema, WEIR_XDP_SCHEMA);
 	rules = head->rules * sizeof(struct rule);
 	if (head->rules > WEIR_MAX_RULES || head->source_bytes < rules ||
 	    head->source * 8ull + head->source_bytes > size)
-		return fail(-EPROTO, "the rule table is damaged; 'weir rule flush' makes a new one");
+		return fail(-EPROTO,
+			    "the rule table is damaged; 'weir rule flush' makes a new one");
 	prefixes = head->source_bytes - rules;
 	source = (const char *)bytes + head->source * 8ull;
 	set->count = head->rules;

@@ -9,7 +9,7 @@
 struct redirect_port {
 	char name[IFNAMSIZ];
 	__u32 ifindex;
-	__u32 port;   /* index in the devmap */
+	__u32 port; /* index in the devmap */
 	bool via_tc;
 };
 
@@ -30,8 +30,7 @@ struct table {
 #define TABLE_MOST  (512u << 20) /* the trie's 27 bits of words would allow twice that */
 
 /* 0, -ENOMEM, or -E2BIG with a fail() line. The caller frees bytes. */
-int table_compile(const struct rule_set *set, const struct table_names *names,
-		  struct table *table);
+int table_compile(const struct rule_set *set, const struct table_names *names, struct table *table);
 
 /* The rules that a table was made of. `size` is that of the map's value. 0 or < 0 with a line. */
 int table_source(const void *bytes, size_t size, struct rule_set *set);

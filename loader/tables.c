@@ -205,7 +205,8 @@ static int clear(struct instance *in)
 
 	for (size_t i = 0; i < sizeof(pins) / sizeof(pins[0]) && !err; i++)
 		if (unlink(instance_path(in, "%s", pins[i])) && errno != ENOENT)
-			err = fail(-errno, "cannot remove %s: %m", instance_path(in, "%s", pins[i]));
+			err = fail(-errno, "cannot remove %s: %m",
+				   instance_path(in, "%s", pins[i]));
 	return err;
 }
 

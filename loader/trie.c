@@ -9,10 +9,10 @@
 #include "xdp/abi.h"
 
 #define LINE_WORDS    8
-#define NARROWEST    4 /* a branch of 16 entries is one cache line */
+#define NARROWEST     4 /* a branch of 16 entries is one cache line */
 #define SKIP_AT_LEAST NARROWEST
-#define CROWD	     6 /* items that a branch's entry leads to, on average: they fit a bucket */
-#define FILL	     4	 /* of a branch's entries at least one in so many leads on */
+#define CROWD	      6 /* items that a branch's entry leads to, on average: they fit a bucket */
+#define FILL	      4 /* of a branch's entries at least one in so many leads on */
 
 struct builder {
 	struct words *words;
@@ -170,8 +170,8 @@ static int emit_bucket(struct builder *b, const struct trie_item *items, size_t 
 
 	if (at < 0 || with < 0)
 		return at < 0 ? at : with;
-	b->words->word[at] = WEIR_SKIP(count, classes_row(b->classes, class),
-				       classes_row(b->classes, with));
+	b->words->word[at] =
+		WEIR_SKIP(count, classes_row(b->classes, class), classes_row(b->classes, with));
 	item = (__u32 *)(b->words->word + at + 1);
 	for (size_t i = 0; i < count; i++) {
 		__u64 key = items[i].key[depth / 64] << depth % 64 >> (64 - WEIR_BUCKET_BITS);
@@ -184,8 +184,8 @@ static int emit_bucket(struct builder *b, const struct trie_item *items, size_t 
 }
 
 /* The classes of a branch's entries, from the items that end in it. */
-static int paint(struct builder *b, const struct trie_item *items, size_t count,
-		 unsigned int depth, unsigned int width, __u32 *class)
+static int paint(struct builder *b, const struct trie_item *items, size_t count, unsigned int depth,
+		 unsigned int width, __u32 *class)
 {
 	for (size_t i = 0; i < count; i++) {
 		unsigned int free_bits = depth + width - items[i].length;
@@ -215,8 +215,8 @@ static size_t keep_longer(struct trie_item *items, size_t count, unsigned int le
 	return kept;
 }
 
-static int emit_branch(struct builder *b, struct trie_item *items, size_t count,
-		       unsigned int depth, __u32 class, __u32 *entry)
+static int emit_branch(struct builder *b, struct trie_item *items, size_t count, unsigned int depth,
+		       __u32 class, __u32 *entry)
 {
 	unsigned int width = choose_width(b, items, count, depth);
 	size_t size = 1ull << width, from, to;

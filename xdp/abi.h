@@ -132,13 +132,13 @@ enum weir_trie {
  *                   next 27 key bits and, in 5 bits, how many of them do not count
  *   WEIR_E_LOW      the key's second word begins; its entry is at word `place`
  */
-#define WEIR_E_LEAF	  0u
-#define WEIR_E_WIDEST	  20u
-#define WEIR_E_BUCKET	  29u
-#define WEIR_E_SKIP	  30u
-#define WEIR_E_LOW	  31u
-#define WEIR_E_KIND_SHIFT 27
-#define WEIR_E_PLACE_MASK 0x7ffffffu
+#define WEIR_E_LEAF		  0u
+#define WEIR_E_WIDEST		  20u
+#define WEIR_E_BUCKET		  29u
+#define WEIR_E_SKIP		  30u
+#define WEIR_E_LOW		  31u
+#define WEIR_E_KIND_SHIFT	  27
+#define WEIR_E_PLACE_MASK	  0x7ffffffu
 #define WEIR_E_ENTRY(kind, place) ((kind) << WEIR_E_KIND_SHIFT | (place))
 
 #define WEIR_BUCKET_ITEMS     14
@@ -148,12 +148,11 @@ enum weir_trie {
 /* No walk takes more steps: 128 bits, at least 4 a branch, a skip of at least 4 between two. */
 #define WEIR_TRIE_STEPS 40
 
-#define WEIR_SKIP_MISS_MASK 0x3ffffffu /* no table has more words of rows */
-#define WEIR_SKIP(bits, miss, hit) \
-	(((__u64)(bits)-1) | (__u64)(miss) << 6 | (__u64)(hit) << 32)
-#define WEIR_SKIP_BITS(word) (((word)&63) + 1)
-#define WEIR_SKIP_MISS(word) ((word) >> 6 & WEIR_SKIP_MISS_MASK)
-#define WEIR_SKIP_HIT(word)  ((word) >> 32)
+#define WEIR_SKIP_MISS_MASK	   0x3ffffffu /* no table has more words of rows */
+#define WEIR_SKIP(bits, miss, hit) (((__u64)(bits)-1) | (__u64)(miss) << 6 | (__u64)(hit) << 32)
+#define WEIR_SKIP_BITS(word)	   (((word)&63) + 1)
+#define WEIR_SKIP_MISS(word)	   ((word) >> 6 & WEIR_SKIP_MISS_MASK)
+#define WEIR_SKIP_HIT(word)	   ((word) >> 32)
 
 enum weir_action {
 	WEIR_A_DROP,
@@ -165,10 +164,10 @@ enum weir_action {
 #define WEIR_R_VIA_TC 0x1 /* the target takes no XDP frames: TC transmits instead */
 
 struct weir_table_rule {
-	__u32 slot;   /* index in the rule counters, stable while the rule lives */
-	__u8 action;  /* enum weir_action */
-	__u8 flags;   /* WEIR_R_* */
-	__u16 exists; /* 1 */
+	__u32 slot;	/* index in the rule counters, stable while the rule lives */
+	__u8 action;	/* enum weir_action */
+	__u8 flags;	/* WEIR_R_* */
+	__u16 exists;	/* 1 */
 	__u32 target;	/* redirect: ifindex */
 	__u32 port;	/* redirect: index in the devmap */
 	__u64 interval; /* limit: ns between packets at the rate */
@@ -177,18 +176,18 @@ struct weir_table_rule {
 
 struct weir_table_head {
 	__u32 schema;
-	__u32 rules;	     /* number of rules */
-	__u32 bitmap_words;  /* 1..WEIR_BITMAP_WORDS */
-	__u32 rows;	     /* word offset of the classes' rows */
-	__u32 table_rules;   /* word offset of struct weir_table_rule[rules] */
-	__u32 source;	     /* word offset of the rules as the user gave them */
+	__u32 rules;	    /* number of rules */
+	__u32 bitmap_words; /* 1..WEIR_BITMAP_WORDS */
+	__u32 rows;	    /* word offset of the classes' rows */
+	__u32 table_rules;  /* word offset of struct weir_table_rule[rules] */
+	__u32 source;	    /* word offset of the rules as the user gave them */
 	__u32 source_bytes;
-	__u32 fields;		  /* bit per enum weir_field that some rule constrains */
-	__u32 root[WEIR_TRIES];	  /* entries */
+	__u32 fields;		   /* bit per enum weir_field that some rule constrains */
+	__u32 root[WEIR_TRIES];	   /* entries */
 	__u32 absent[WEIR_FIELDS]; /* class of a packet that has no such field, as in a leaf */
-	__u32 next_id;		  /* of a rule; ids are not used twice while there are rules */
-	__u32 actions;		  /* bit per enum weir_action that some rule takes */
-	__u64 seed; /* of the buckets' hash: random, kept while there are rules */
+	__u32 next_id;		   /* of a rule; ids are not used twice while there are rules */
+	__u32 actions;		   /* bit per enum weir_action that some rule takes */
+	__u64 seed;		   /* of the buckets' hash: random, kept while there are rules */
 };
 
 /* Token bucket of one source under one rule, as the generic cell rate algorithm (ITU-T I.371):

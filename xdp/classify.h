@@ -110,8 +110,8 @@ struct weir_match {
 	__u64 target_port; /* ifindex in the lower, devmap index in the upper half */
 };
 
-static __always_inline __u64 address_class(const struct weir_table_head *t,
-					   const struct packet *p, bool source)
+static __always_inline __u64 address_class(const struct weir_table_head *t, const struct packet *p,
+					   bool source)
 {
 	enum weir_trie four = source ? WEIR_T_SRC4 : WEIR_T_DST4;
 	enum weir_trie six = source ? WEIR_T_SRC6 : WEIR_T_DST6;

@@ -251,8 +251,7 @@ static __always_inline __u32 extension_size(__u32 proto, __u32 len)
  * where the IP length ends. Returns its offset in bits 0-15, the protocol in bits 16-23, EXT_*.
  * A global function: verified once, whatever calls it.
  */
-__noinline __u32 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32 proto,
-				 __u32 stop)
+__noinline __u32 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32 proto, __u32 stop)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 flags = 0;

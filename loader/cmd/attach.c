@@ -71,13 +71,13 @@ static int say(const struct instance *in, const char *name, bool updated)
 	if (options.json)
 		err = out_show(describe(d, updated), NULL, 0);
 	else
-		err = out_text("%s: %s, XDP %s%s%s%s, TC %s", name, updated ? "updated" : "attached",
-			       a->xdp_way ? attach_mode_name(a->mode) : "off",
-			       a->xdp_way ? " (" : "", a->xdp_way ? attach_way_name(a->xdp_way) : "",
-			       a->xdp_way ? ")" : "",
-			       a->tc_way == WAY_LINK ? "TCX"
-			       : a->tc_way	     ? attach_way_name(a->tc_way)
-						     : "off");
+		err = out_text(
+			"%s: %s, XDP %s%s%s%s, TC %s", name, updated ? "updated" : "attached",
+			a->xdp_way ? attach_mode_name(a->mode) : "off", a->xdp_way ? " (" : "",
+			a->xdp_way ? attach_way_name(a->xdp_way) : "", a->xdp_way ? ")" : "",
+			a->tc_way == WAY_LINK ? "TCX"
+			: a->tc_way	      ? attach_way_name(a->tc_way)
+					      : "off");
 	devices_free(d, 1);
 	return err;
 }

@@ -241,8 +241,9 @@ static int parse_load(struct args *args, const char **file, struct rule *rule, _
 			return misuse("match '%s': wanted src or dst", match);
 	}
 	if (!err)
-		err = args->count && strcmp(args->word[0], "before") ? rule_parse(args, rule)
-								      : rule_parse(&by_default, rule);
+		err = args->count && strcmp(args->word[0], "before")
+			      ? rule_parse(args, rule)
+			      : rule_parse(&by_default, rule);
 	if (!err)
 		err = parse_before(args, before);
 	if (err)
@@ -317,7 +318,8 @@ int cmd_rule_del(struct args *args)
 		if (!err)
 			err = options.json
 				      ? out_show(json_pack("{s:i}", "deleted", (int)count), NULL, 0)
-				      : out_text("%zu rule%s deleted", count, count == 1 ? "" : "s");
+				      : out_text("%zu rule%s deleted", count,
+						 count == 1 ? "" : "s");
 		instance_close(&in);
 	}
 	free(ids);

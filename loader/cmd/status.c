@@ -30,7 +30,8 @@ static const struct column instance_columns[] = {
 
 static const struct table tables[] = {
 	{.rows = "summary", COLUMNS(instance_columns)},
-	{.rows = "devices", .empty = "nothing is attached; 'weir attach DEV' begins",
+	{.rows = "devices",
+	 .empty = "nothing is attached; 'weir attach DEV' begins",
 	 COLUMNS(columns)},
 	{.rows = "other_instances", COLUMNS(instance_columns)},
 };
@@ -41,13 +42,12 @@ static json_t *describe(const struct device *d)
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:f, s:s, s:s}", "device", out_string(d->name),
-			 "ifindex", a->ifindex, "mode",
-			 a->xdp_way ? attach_mode_name(a->mode) : "off", "xdp",
-			 attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way),
-			 "attached_seconds",
-			 now.tv_sec + now.tv_nsec / 1e9 - a->since_ns / 1e9, "version", a->version,
-			 "state", d->present ? "attached" : "device is gone");
+	return json_pack(
+		"{s:o, s:i, s:s, s:s, s:s, s:f, s:s, s:s}", "device", out_string(d->name),
+		"ifindex", a->ifindex, "mode", a->xdp_way ? attach_mode_name(a->mode) : "off",
+		"xdp", attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way),
+		"attached_seconds", now.tv_sec + now.tv_nsec / 1e9 - a->since_ns / 1e9, "version",
+		a->version, "state", d->present ? "attached" : "device is gone");
 }
 
 static json_t *other_instances(const struct instance *in)
