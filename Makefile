@@ -35,7 +35,7 @@ vpath %.bpf.c xdp tc
 
 .PHONY: all weir clean install uninstall deps demo test bench lint sanitize
 .DELETE_ON_ERROR:
-.PRECIOUS: $(B)/%.bpf.o $(B)/%.o
+.PRECIOUS: $(B)/%.bpf.o $(B)/%.skel.h $(B)/%.o
 
 all: weir
 
