@@ -7,7 +7,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 WEIR=$(realpath "${WEIR:-$HERE/../build/weir}")
 RUN=${RUN:-weir$$}
-SCRATCH=$(mktemp -d /tmp/weir.XXXXXX)
+SCRATCH=${SCRATCH:-$(mktemp -d /tmp/weir.XXXXXX)}
 NAMESPACES=()
 
 # Only the network is entered: bpffs stays visible, which `ip netns exec` hides.
@@ -92,6 +92,7 @@ remove_namespace() { # NAME
 
 remove_all() {
 	local name
+	disown -a # and no word of who was killed
 	for name in "${NAMESPACES[@]}"; do
 		remove_namespace "$name"
 	done
