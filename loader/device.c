@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 
 #include "error.h"
+#include "lost.h"
 #include "netdev.h"
 #include "tc/abi.h"
 #include "tc_link.h"
@@ -293,6 +294,14 @@ static int check_request(const struct netdev *dev, const struct attach_request *
 	return 0;
 }
 
+static int attach_xdp(const struct instance *in, const struct netdev *dev,
+		      const struct rule_needs *needs, enum attach_mode *mode, enum attach_way way)
+{
+	int err = xdp_attach(in, dev, needs, mode, way);
+
+	return err ? err : lost_watch(in, dev->name, dev->ifindex, needs->redirects);
+}
+
 /* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
  * can be found and taken off. */
 static int attach_new(const struct instance *in, const struct netdev *dev,
@@ -317,7 +326,7 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	a.tc_way = request->no_tc ? WAY_NONE : tc_way();
 	err = write_attachment(in, &a);
 	if (!err && !request->no_xdp)
-		err = xdp_attach(in, dev, needs, &mode, way);
+		err = attach_xdp(in, dev, needs, &mode, way);
 	a.mode = request->no_xdp ? MODE_AUTO : mode;
 	if (!err && a.tc_way == WAY_CLSACT) {
 		err = tc_make_clsact(dev, &made);
@@ -339,7 +348,7 @@ static int renew(const struct instance *in, const struct netdev *dev, struct att
 	int err = 0;
 
 	if (a->xdp_way != WAY_NONE)
-		err = xdp_attach(in, dev, needs, &mode, a->xdp_way);
+		err = attach_xdp(in, dev, needs, &mode, a->xdp_way);
 	if (!err && a->tc_way != WAY_NONE)
 		err = tc_attach(in, dev, needs->redirects, true, a);
 	if (err)

@@ -4,6 +4,7 @@
  *
  *   attachment   struct attachment; pinned first and marked whole last
  *   counters handshakes endpoints endpoint_stats tc_counters watchers events       maps
+ *   lost_in_driver lost_before  links, while rules redirect: see lost.h
  *   xdp tc_ingress tc_egress    links; or, where the kernel has none for the way of attaching
  *                               (libxdp dispatcher, clsact), the programs
  */

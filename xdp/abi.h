@@ -50,6 +50,7 @@ enum weir_reason {
 	WEIR_BY_MALFORMED, /* rules are loaded and the headers are malformed */
 	WEIR_BY_UNDECIDED, /* rules are loaded and the headers go deeper than the parser */
 	WEIR_BY_REDIRECT,  /* a redirect rule matched and the frame could not be handed over */
+	WEIR_BY_LOST,	   /* redirected, and then not taken by the target: bytes are not known */
 	WEIR_REASONS,
 };
 
@@ -88,6 +89,12 @@ struct weir_xdp_config {
 	__u8 partial_sums; /* 1: veth: L4 checksums may be unfinished (CHECKSUM_PARTIAL) */
 	__u8 frags;	   /* 1: loaded as xdp.frags: the frame may go on behind data_end */
 	__u8 pad[2];
+};
+
+/* Of the program that counts redirected frames which got lost. */
+struct weir_lost_config {
+	__u32 ifindex;
+	__u32 netns; /* inode: the ifindex means nothing in another namespace */
 };
 
 /* ---- the rule table: one value of one array map, swapped whole ----
