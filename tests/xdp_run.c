@@ -204,6 +204,37 @@ struct weir_counter xdp_run_rule(const struct xdp_run *run, __u32 slot)
 	return sum;
 }
 
+static void read_set(const struct xdp_run *run, __u32 key, struct weir_bucket_set *set)
+{
+	if (bpf_map_lookup_elem(bpf_map__fd(run->skel->maps.buckets), &key, set))
+		err(1, "cannot read bucket set %u", key);
+}
+
+size_t xdp_run_buckets(const struct xdp_run *run)
+{
+	struct weir_bucket_set set;
+	size_t live = 0;
+
+	for (__u32 key = 0; key < WEIR_BUCKET_SETS; key++) {
+		read_set(run, key, &set);
+		for (int i = 0; i < WEIR_BUCKET_WAYS; i++)
+			live += set.way[i].who != 0;
+	}
+	return live;
+}
+
+void xdp_run_copy_buckets(struct xdp_run *to, const struct xdp_run *from)
+{
+	int fd = bpf_map__fd(to->skel->maps.buckets);
+	struct weir_bucket_set set;
+
+	for (__u32 key = 0; key < WEIR_BUCKET_SETS; key++) {
+		read_set(from, key, &set);
+		if (bpf_map_update_elem(fd, &key, &set, 0))
+			err(1, "cannot write bucket set %u", key);
+	}
+}
+
 bool xdp_run_redirects(const struct xdp_run *run)
 {
 	return ((const struct weir_xdp_config *)&run->skel->rodata->config)->redirects;

@@ -42,6 +42,9 @@ void xdp_run_repeat(struct xdp_run *run, const struct packet *packet, unsigned i
 		    struct weir_device_counters *counters);
 
 struct weir_counter xdp_run_rule(const struct xdp_run *run, __u32 slot);
+/* Buckets of limits that hold a source; and all of them, brought over from another program. */
+size_t xdp_run_buckets(const struct xdp_run *run);
+void xdp_run_copy_buckets(struct xdp_run *to, const struct xdp_run *from);
 bool xdp_run_redirects(const struct xdp_run *run);
 /* The loopback device of the namespace takes this place in the devmap. */
 void xdp_run_redirect_port(struct xdp_run *run, __u32 port);
