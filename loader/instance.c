@@ -208,11 +208,12 @@ static int name_instance(struct instance *in)
 {
 	const char *name = options.instance;
 
-	if (!name && options.netns) {
-		const char *slash = strrchr(options.netns, '/');
-
-		name = slash ? slash + 1 : options.netns;
-	}
+	if (!name && options.netns && strchr(options.netns, '/'))
+		return misuse("namespace '%s' is a path, which names no instance: add --instance "
+			      "NAME",
+			      options.netns);
+	if (!name)
+		name = options.netns;
 	if (!name)
 		name = DEFAULT_NAME;
 	if (!*name || strlen(name) >= sizeof(in->name) || strchr(name, '/') || name[0] == '.')
