@@ -15,14 +15,15 @@ if [ "$(id -u)" != 0 ]; then
 	echo "demo.sh: making namespaces needs root: 'sudo make demo'" >&2
 	exit 1
 fi
-exec 9>/run/weir-demo.lock
-if ! flock -n 9; then
-	echo "demo.sh: another demo is running" >&2
+running=$(cat $SCRATCH/demo.pid 2>/dev/null)
+if [ -n "$running" ] && grep -qs demo.sh "/proc/$running/cmdline"; then
+	echo "demo.sh: another demo is running, as process $running" >&2
 	exit 1
 fi
 # A demo that was killed cleaned up nothing.
-rm -rf "$SCRATCH"
-mkdir -m 755 "$SCRATCH"
+rm -rf $SCRATCH
+mkdir -m 755 $SCRATCH
+echo $$ >$SCRATCH/demo.pid
 # shellcheck source=topology.sh
 . "$(dirname "$0")/topology.sh"
 for name in weir-client weir-host weir-server; do
@@ -33,7 +34,6 @@ finish() {
 	local status=$?
 	trap '' INT TERM HUP
 	remove_all
-	rm -f /run/weir-demo.lock
 	[ "$status" = 0 ] || printf '\n%sStopped; everything is removed.%s\n' "$faint" "$plain"
 	exit "$status"
 }
@@ -62,11 +62,11 @@ show() {
 
 weir() {
 	show weir "$@"
-	timeout 30 "$WEIR" "$@" 9>&-
+	timeout 30 "$WEIR" "$@"
 }
 
 on_client() {
-	inside "$client" "$@" 9>&-
+	inside "$client" "$@"
 }
 
 web() { # SOURCE
@@ -94,7 +94,7 @@ serve_web() {
 			}
 		}
 	EOF
-	inside "$server" nginx -e "$SCRATCH/nginx.log" -c "$SCRATCH/nginx.conf" >/dev/null 2>&1 9>&- &
+	background "$server" nginx -e "$SCRATCH/nginx.log" -c "$SCRATCH/nginx.conf" >/dev/null 2>&1
 	for _ in $(seq 50); do
 		on_client curl -s -m 1 http://10.9.2.1/ >/dev/null && return
 		sleep 0.1
@@ -107,7 +107,7 @@ serve_web() {
 # Load in the background; its result is what summary says.
 load() { # SECONDS [-H HEADER]
 	show "wrk -c 16 -d ${1}s${2:+ $2 \"$3\"} http://10.9.2.1/ &"
-	on_client wrk -t 1 -c 16 -d "${1}s" "${@:2}" http://10.9.2.1/ >"$SCRATCH/wrk" 2>&1 &
+	background "$client" wrk -t 1 -c 16 -d "${1}s" "${@:2}" http://10.9.2.1/ >"$SCRATCH/wrk" 2>&1
 	wrk=$!
 }
 
@@ -171,7 +171,7 @@ block_list() {
 	say "$(wc -l <"$SCRATCH/blocklist") blocklist"
 	show "weir -n $host rule load blocklist"
 	TIMEFORMAT="${faint}in %1R s${plain}"
-	{ time timeout 30 "$WEIR" -n "$host" rule load "$SCRATCH/blocklist" 9>&-; } 2>&1
+	{ time timeout 30 "$WEIR" -n "$host" rule load "$SCRATCH/blocklist"; } 2>&1
 }
 
 limit() {
@@ -193,19 +193,23 @@ handshakes() {
 }
 
 overflow() {
+	local clients=()
 	heading "7. A full accept queue, by name"
 	say "On the host itself an application listens on port 8080 with a backlog of 4 and is too busy to"
 	say "accept. Twelve clients come; the kernel drops SYNs without a word. weir says which queue:"
-	inside "$host" timeout 60 python3 "$HERE/netns/traffic.py" listen 8080 --backlog 4 --hold \
-		>"$SCRATCH/listener" 9>&- &
+	background "$host" timeout 60 python3 "$HERE/netns/traffic.py" listen 8080 --backlog 4 \
+		--hold >"$SCRATCH/listener"
 	until grep -q ready "$SCRATCH/listener"; do
 		sleep 0.05
 	done
 	for _ in $(seq 12); do
-		on_client timeout 20 python3 "$HERE/netns/traffic.py" connect 10.9.1.2 8080 1 \
-			--keep --linger 10 --wait 3 >/dev/null 2>&1 &
+		background "$client" timeout 20 python3 "$HERE/netns/traffic.py" connect 10.9.1.2 8080 1 \
+			--keep --linger 10 --wait 10 >/dev/null 2>&1
+		clients+=($!)
 	done
 	sleep 2.5
+	kill "${clients[@]}"
+	wait "${clients[@]}" 2>/dev/null
 	weir -n "$host" handshake show eth0
 	say "The kernel's own counter, which names neither port nor queue, agrees:"
 	show "nstat -az TcpExtListenOverflows"

@@ -15,6 +15,11 @@ inside() { # NAMESPACE COMMAND...
 	nsenter --net="/run/netns/$1" "${@:2}"
 }
 
+# No shell waits for it: $! is the command itself.
+background() { # NAMESPACE COMMAND...
+	nsenter --net="/run/netns/$1" "${@:2}" &
+}
+
 # No link-local addresses, no router solicitations: what is on the wire is what a test sends.
 namespace() { # NAME...
 	local name

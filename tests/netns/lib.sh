@@ -120,8 +120,8 @@ traffic() { # NAMESPACE VERB ARGUMENTS...
 # Starts what serves, and waits until it is ready. Its pid is $started.
 start() { # NAMESPACE VERB ARGUMENTS...
 	local log=$SCRATCH/log.$((++starts))
-	nsenter --net="/run/netns/$1" timeout -k 2 "${TRAFFIC_TIMEOUT:-120}" \
-		python3 "$TRAFFIC" "${@:2}" >"$log" 2>&1 &
+	background "$1" timeout -k 2 "${TRAFFIC_TIMEOUT:-120}" \
+		python3 "$TRAFFIC" "${@:2}" >"$log" 2>&1
 	started=$!
 	logs[started]=$log
 	await 5 grep -q ready "$log"
