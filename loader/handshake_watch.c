@@ -89,7 +89,7 @@ static int on_record(void *ctx, void *data, size_t size)
 	if (size < sizeof(*event) || event->ns < w->begun_ns)
 		return 0;
 	w->stopped = w->fn(w->arg, event);
-	return w->stopped;
+	return w->stopped ? -ECANCELED : 0; /* libbpf goes on unless it is negative */
 }
 
 static __u64 lost_so_far(const struct handshake_watch *w)

@@ -278,7 +278,7 @@ static bool only_record_left(const char *dir)
 
 void instance_close(struct instance *in)
 {
-	if (in->lock >= 0 && in->exists && only_record_left(in->dir)) {
+	if (in->lock >= 0 && in->exists && (access(in->dir, F_OK) || only_record_left(in->dir))) {
 		pin_remove_tree(in->dir);
 		rmdir(ROOT);
 	}
