@@ -91,6 +91,11 @@ static void load_xdp(const struct xdp_case *c)
 		skel->rodata->config.ifindex = LOOPBACK;
 		bpf_map__set_value_size(bpf_map__inner_map(skel->maps.rules),
 					c->config.table_bytes);
+		/* As the loader does: maps that the switches leave unused are not made. */
+		bpf_map__set_autocreate(skel->maps.rules, c->config.fields);
+		bpf_map__set_autocreate(skel->maps.rule_counters, c->config.fields);
+		bpf_map__set_autocreate(skel->maps.buckets, c->config.limits);
+		bpf_map__set_autocreate(skel->maps.redirect_ports, c->config.redirects);
 		if (c->config.frags)
 			bpf_program__set_flags(skel->progs.weir_xdp, BPF_F_XDP_HAS_FRAGS);
 		err = weir_xdp_bpf__load(skel);

@@ -9,7 +9,7 @@
 # Output and exit status are the job's. 2: the VM could not be started; 125: the guest died or
 # hung before the job had ended (the last console lines follow); 124: WEIR_VM_TIMEOUT seconds.
 #
-# WEIR_VM_CACHE    where kernels are kept (build/vm)     WEIR_VM_TIMEOUT  seconds, boot included (300)
+# WEIR_VM_CACHE    where kernels are kept (build/vm)     WEIR_VM_TIMEOUT  seconds, boot included (540)
 # WEIR_VM_CPUS     (2)                                   WEIR_VM_MEMORY   MiB (2048)
 # WEIR_VM_ICOUNT   1: one CPU that spends one virtual nanosecond per instruction
 set -euo pipefail
@@ -97,7 +97,7 @@ else
 fi
 
 # setpriv: not even kill -9 of this script leaves a VM behind.
-setpriv --pdeathsig TERM timeout -k 5 "${WEIR_VM_TIMEOUT:-300}" \
+setpriv --pdeathsig TERM timeout -k 5 "${WEIR_VM_TIMEOUT:-540}" \
 	qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
 	-machine pc -cpu max "${clock[@]}" -smp "$cpus" -m "${WEIR_VM_MEMORY:-2048}" \
 	-kernel "$image/vmlinuz" -initrd "$run/initramfs.gz" -append "$append" \
