@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,8 +152,11 @@ static int parse_rate(const char *text, __u64 *rate_micro)
 	char *end;
 	double rate, per = 1;
 
+	/* strtod would also take hexadecimal, exponents and "inf". */
 	errno = 0;
 	rate = isdigit((unsigned char)*text) ? strtod(text, &end) : -1;
+	if (rate > 0 && end != text + strspn(text, "0123456789."))
+		rate = -1;
 	if (rate > 0 && (*end == 'k' || *end == 'M')) {
 		rate *= *end == 'k' ? 1e3 : 1e6;
 		end++;
@@ -314,14 +318,36 @@ static char *add_proto(char *at, __u16 proto)
 	return at + sprintf(at, " proto %u", proto);
 }
 
+#define WHOLE_AT_MOST 1000000 /* larger numbers per minute or hour are no better to read */
+
+/* Whether the rate is what parse_rate() makes of a whole number in this unit of time. */
+static bool is_whole(__u64 rate_micro, unsigned int seconds, unsigned int *number)
+{
+	double n = rint(rate_micro * seconds / 1e6);
+
+	*number = n <= WHOLE_AT_MOST ? n : 0;
+	return *number && (__u64)(*number * 1e6 / seconds + 0.5) == rate_micro;
+}
+
+/* In the unit that the user may have given: the one in which the rate is a whole number. */
 static char *add_rate(char *at, __u64 rate_micro, __u32 burst)
 {
-	if (rate_micro % 1000000000 == 0)
+	unsigned int number;
+
+	if (rate_micro % 1000000000 == 0) {
 		at += sprintf(at, " %lluk/s", rate_micro / 1000000000);
-	else if (rate_micro % 1000000 == 0)
+	} else if (rate_micro % 1000000 == 0) {
 		at += sprintf(at, " %llu/s", rate_micro / 1000000);
-	else
-		at += sprintf(at, " %.6g/h", rate_micro * 3600 / 1e6);
+	} else if (is_whole(rate_micro, 60, &number)) {
+		at += sprintf(at, " %u/m", number);
+	} else if (is_whole(rate_micro, 3600, &number)) {
+		at += sprintf(at, " %u/h", number);
+	} else {
+		at += sprintf(at, " %llu.%06llu", rate_micro / 1000000, rate_micro % 1000000);
+		while (at[-1] == '0')
+			at--;
+		at += sprintf(at, "/s");
+	}
 	return at + sprintf(at, " burst %u", burst);
 }
 
@@ -417,6 +443,7 @@ int prefix_list_read(const char *file, struct prefix **list, size_t *count)
 	if (err) {
 		free(*list);
 		*list = NULL;
+		*count = 0;
 	}
 	return err;
 }
