@@ -154,8 +154,7 @@ static int scan_table(int fd, struct in_flight *counts)
 	for (int set = 0; !err && set < WEIR_HANDSHAKE_SETS; set++) {
 		for (int lane = 0; lane < WEIR_HANDSHAKE_WAYS; lane++)
 			if (table->tags[set] >> 16 * lane & 0xffff)
-				count_way(&table->way[set * WEIR_HANDSHAKE_WAYS + lane], now,
-					  counts);
+				count_way(&table->way[lane][set], now, counts);
 	}
 	free(table);
 	return err ? fail(err, "handshakes in flight: %s", strerror(-err)) : 0;

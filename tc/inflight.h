@@ -63,8 +63,8 @@ static __always_inline bool inflight_maybe(__u64 fingerprint)
 
 static __always_inline struct weir_handshake *inflight_way(const struct place *at)
 {
-	return &handshakes.way[(at->set & (WEIR_HANDSHAKE_SETS - 1)) * WEIR_HANDSHAKE_WAYS +
-			       (at->lane & (WEIR_HANDSHAKE_WAYS - 1))];
+	return &handshakes.way[at->lane & (WEIR_HANDSHAKE_WAYS - 1)]
+			      [at->set & (WEIR_HANDSHAKE_SETS - 1)];
 }
 
 static __always_inline __u64 *inflight_tags(const struct place *at)

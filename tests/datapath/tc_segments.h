@@ -212,9 +212,10 @@ static inline void let_pass(struct observer *o, uint64_t ns)
 	uint32_t zero = 0;
 
 	assert_int_equal(bpf_map_lookup_elem(o->maps.handshakes, &zero, &table), 0);
-	for (int i = 0; i < WEIR_HANDSHAKE_SETS * WEIR_HANDSHAKE_WAYS; i++)
-		if (table.way[i].syn_ns)
-			table.way[i].syn_ns -= ns;
+	for (int lane = 0; lane < WEIR_HANDSHAKE_WAYS; lane++)
+		for (int set = 0; set < WEIR_HANDSHAKE_SETS; set++)
+			if (table.way[lane][set].syn_ns)
+				table.way[lane][set].syn_ns -= ns;
 	table.swept -= ns >> WEIR_SWEEP_SHIFT;
 	assert_int_equal(bpf_map_update_elem(o->maps.handshakes, &zero, &table, 0), 0);
 }
