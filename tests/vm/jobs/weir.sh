@@ -5,90 +5,20 @@
 # dispatcher, TC filters in clsact, or TCX links. Meant for tests/vm/run.sh: the kernel must
 # know freplace.
 export WEIR=${1:-build/weir} WEIR_TIMEOUT=60
-# shellcheck source=tests/netns/lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../../netns/lib.sh"
+# shellcheck source=tests/vm/jobs/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-objects=$(echo /usr/lib/*/bpf/xdpfilt_alw_tcp.o)
-objects=${objects%/*}
-tc_way=clsact
+tc_way=clsact tc_said=clsact
 if grep -qw tcx_link_attach /proc/kallsyms; then
-	tc_way='link'
+	tc_way='link' tc_said=TCX
 fi
-
-ping_some() { # COUNT
-	inside "$client" busybox ping -q -i 0.02 -W 1 -c "$1" 10.9.0.2
-}
-
-# One "priority name id" a line, in the order in which they run.
-chain() {
-	inside "$host" xdp-loader status eth0 | awk '$1 == "=>" { print $2, $3, $4 }'
-}
-
-names_in_chain() {
-	chain | awk '{ printf "%s%s", sep, $2; sep = " " }'
-}
-
-id_in_chain() { # NAME
-	chain | awk -v name="$1" '$2 == name { print $3 }'
-}
-
-# Packets that one of xdp-filter's programs has let through. The values' BTF has two fields for
-# one number, so bpftool's bytes are read.
-seen_by() { # PROGRAM-ID
-	local map
-	for map in $(bpftool -j prog show id "$1" | jq -r '.map_ids[]'); do
-		[ "$(bpftool -j map show id "$map" | jq -r .name)" = xdp_stats_map ] || continue
-		bpftool -j map dump id "$map" | jq 'def number: ltrimstr("0x") | explode |
-			reduce .[] as $digit (0; . * 16 + $digit - if $digit > 96 then 87 else 48 end);
-			[.[].values[].value[:3] | (.[0] | number) + 256 * (.[1] | number) +
-				65536 * (.[2] | number)] | add'
-	done
-}
-
-# Packets that the user's filter of that priority has seen.
-filter_packets() { # PRIORITY
-	inside "$host" tc -s -j filter show dev eth0 ingress |
-		jq --argjson pref "$1" '[.[] | select(.pref == $pref) |
-			.options.actions[]?.stats.packets] | add'
-}
-
-user_filters() {
-	inside "$host" tc -j filter show dev eth0 ingress |
-		jq -c '[.[] | select(.kind == "matchall") | .pref] | unique'
-}
-
-# Runs a command while packets flow. What replaces must not interrupt: from the first reply to the
-# last each has come, once, whatever is still on its way at the end.
-without_loss() { # TEXT COMMAND...
-	local pinging replies=$SCRATCH/replies
-	nsenter --net="/run/netns/$client" busybox ping -i 0.02 10.9.0.2 >"$replies" 2>&1 &
-	pinging=$!
-	await 5 grep -q seq=5 "$replies"
-	check "$1" "${@:2}"
-	sleep 0.5
-	kill -INT "$pinging"
-	wait "$pinging"
-	sed -n 's/.* seq=\([0-9]*\) .*/\1/p' "$replies" | awk '
-		$1 != NR - 1 && !bad { bad = 1; print "reply " NR " is of packet " $1 }
-		END { print NR " replies"; exit bad || NR < 20 }' >"$OUTPUT"
-	report $? "$1: no packet lost"
-}
-
-nothing_of_ours() {
-	! find /sys/fs/bpf -path '*weir*' | grep . && ! bpftool prog show | grep weir &&
-		! bpftool map show | grep -E 'name (counters|rules|rule_counters|handshakes|weir)'
-}
-
-served() { # PORT: the client fetches something from the host
-	inside "$client" busybox wget -q -T 5 -O /dev/null "http://10.9.0.2:$1/"
-}
 
 in_the_dispatcher() {
 	local before after first seen
 	check "a program is there first" inside "$host" xdp-loader load -m native eth0 \
 		"$objects/xdpfilt_alw_tcp.o"
 	before=$(id_in_chain xdpfilt_alw_tcp)
-	says "weir attaches beside it" "dispatcher.*TC $tc_way" \
+	says "weir attaches beside it" "dispatcher.*TC $tc_said" \
 		weir attach eth0
 	check "another comes later, behind it" inside "$host" xdp-loader load -m native -P 90 eth0 \
 		"$objects/xdpfilt_alw_udp.o"
@@ -182,7 +112,26 @@ among_filters() {
 	check "nothing of weir is left" nothing_of_ours
 }
 
+handshakes() {
+	echo hello >"$SCRATCH/index.html"
+	serve "$host" 8080
+	serve "$client" 8081
+	check "attach" weir attach eth0
+	check "somebody connects to the host" fetch "$client" http://10.9.0.2:8080/
+	check "the same by IPv6" fetch "$client" 'http://[fd09::2]:8080/'
+	check "the host connects to somebody" fetch "$host" http://10.9.0.1:8081/
+	check_not "and is refused elsewhere" fetch "$host" http://10.9.0.1:8082/
+	says "handshakes of the host's server" true endpoint server 8080 \
+		'.syn == 2 and .established == 2 and .syn_to_synack_us_p50 > 0'
+	says "of the host as a client" true endpoint client 8081 \
+		'.syn == 1 and .established == 1 and .synack_to_ack_us_p50 > 0'
+	says "and the refused one" true endpoint client 8082 '.refused == 1 and .established == 0'
+	check "detach" weir detach eth0
+	check "nothing of weir is left" nothing_of_ours
+}
+
 pair
 in_the_dispatcher
 by_a_link
 among_filters
+handshakes
