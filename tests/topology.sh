@@ -70,8 +70,9 @@ line() {
 	link "$client" eth0 "$host" eth0
 	link "$server" eth0 "$host" eth1
 	address "$client" eth0 10.9.1.1/24 fd09:1::1/64
-	address "$host" eth0 10.9.1.2/24 fd09:1::2/64
-	address "$host" eth1 10.9.2.2/24 fd09:2::2/64
+	# A router looks for its neighbours from a link-local address.
+	address "$host" eth0 10.9.1.2/24 fd09:1::2/64 fe80::2/64
+	address "$host" eth1 10.9.2.2/24 fd09:2::2/64 fe80::2/64
 	address "$server" eth0 10.9.2.1/24 fd09:2::1/64
 	inside "$host" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 	ip -n "$client" route add default via 10.9.1.2
