@@ -75,7 +75,7 @@ test_unanswered() {
 test_latency() {
 	local connecting
 	start "$server" listen 92
-	ip -n "$server" link set eth0 arp off
+	inside "$server" sysctl -qw net.ipv4.conf.eth0.arp_ignore=8
 	ip -n "$host" neigh flush dev eth1
 	background "$client" timeout 20 python3 "$TRAFFIC" connect 10.9.2.1 92 1 >"$SCRATCH/said"
 	connecting=$!
@@ -83,7 +83,7 @@ test_latency() {
 	ip -n "$host" neigh replace 10.9.2.1 dev eth1 lladdr "$(ip -n "$server" -j link show eth0 |
 		jq -r '.[0].address')"
 	wait $connecting
-	ip -n "$server" link set eth0 arp on
+	inside "$server" sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
 	equal "a neighbour appears late: the connection is made" 1 "$(cat "$SCRATCH/said")"
 	check "the client's side saw the delay" endpoint eth0 server 92 \
 		'.established == 1 and .syn_to_synack_us_max > 20000'

@@ -137,15 +137,14 @@ def connect(a):
         try:
             s.connect((a.host, a.port))
             made += 1
-            if not a.keep:
-                s.settimeout(2)
-                s.recv(1)
+            if a.keep:
+                kept.append(s)
+                continue
+            s.settimeout(2)
+            s.recv(1)
         except OSError:
             pass
-        if a.keep:
-            kept.append(s)
-        else:
-            s.close()
+        s.close()
     print(made, flush=True)
     time.sleep(a.linger)
 
