@@ -35,7 +35,7 @@ measure() {
 	WEIR_VM_ICOUNT=1 WEIR_VM_OUT=$scratch/$1 "$here/run.sh" "$1" "$here/jobs/bench.sh" "$bench" >&2 ||
 		return
 	jq -r --arg kernel "$1" --arg clang "$clang" '.cases[] |
-		select((.case | startswith("weir")) and (.case | contains("live on") | not)) |
+		select((.case | startswith("weir")) and (.case | contains(" live ") | not)) |
 		[$kernel, $clang, (.net_ns_min * 10 | round / 10), "\(.hook) \(.case)"] | @tsv' \
 		"$scratch/$1/bench.json"
 }
