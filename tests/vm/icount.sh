@@ -28,7 +28,8 @@ clang=$("${CLANG:-clang}" -dumpversion)
 clang=${clang%%.*}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-[ -f "$budget" ] || echo "$heading" >"$budget"
+recorded=$budget
+[ -f "$budget" ] || recorded=/dev/null
 
 # Lines as in the budget.
 measure() {
@@ -66,7 +67,7 @@ compare() {
 			if (!budgeted)
 				print "# no budget is recorded for kernel " kernel " and clang " clang
 			exit failed > 0
-		}' "$budget" "$2"
+		}' "$recorded" "$2"
 }
 
 replace() {
@@ -74,11 +75,12 @@ replace() {
 		echo "$heading"
 		{
 			awk -F '\t' -v kernel="$1" -v clang="$clang" \
-				'!/^#/ && !($1 == kernel && $2 == clang)' "$budget"
+				'!/^#/ && !($1 == kernel && $2 == clang)' "$recorded"
 			cat "$2"
 		} | sort -t "$(printf '\t')" -k1,1V -k2,2n -k4,4
 	} >"$scratch/budget"
 	cat "$scratch/budget" >"$budget"
+	recorded=$budget
 }
 
 status=0
