@@ -27,7 +27,7 @@ BPF_CFLAGS   := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra \
 
 BPF_SOURCES  := $(wildcard xdp/*.bpf.c tc/*.bpf.c)
 SKELETONS    := $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(BPF_SOURCES)))
-SOURCES      := $(wildcard loader/*.c loader/cmd/*.c loader/out/*.c)
+SOURCES      := $(wildcard loader/*.c loader/*/*.c)
 OBJECTS      := $(SOURCES:%.c=$(B)/%.o)
 LIBRARY      := $(filter-out $(B)/loader/main.o,$(OBJECTS))
 

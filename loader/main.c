@@ -10,8 +10,8 @@
 #include <xdp/libxdp.h>
 
 #include "cmd/command.h"
-#include "error.h"
-#include "options.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
 
 static const struct command commands[] = {
 	{"attach", NULL, cmd_attach,

@@ -6,7 +6,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#include "loader/rule.h"
+#include "loader/rules/rule.h"
 
 struct dice {
 	__u64 state;

@@ -14,7 +14,7 @@
 #include <bpf/libbpf.h>
 
 #include "loader/cmd/command.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "weir_xdp.skel.h"
 
 #define LOOPBACK     1

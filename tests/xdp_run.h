@@ -6,8 +6,8 @@
 #ifndef WEIR_TESTS_XDP_RUN_H
 #define WEIR_TESTS_XDP_RUN_H
 
-#include "loader/rule.h"
-#include "loader/table.h"
+#include "loader/rules/rule.h"
+#include "loader/rules/table.h"
 #include "packets.h"
 #include "xdp/abi.h"
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir attach, weir detach */
-#include "loader/attach.h"
+#include "loader/attach/attach.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
-#include "loader/error.h"
-#include "loader/options.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
 #include "loader/out/out.h"
 
 static int parse_mode(const char *text, enum attach_mode *mode)

@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/doctor.h"
-#include "loader/error.h"
-#include "loader/options.h"
+#include "loader/host/doctor.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
 #include "loader/out/out.h"
-#include "loader/rules.h"
+#include "loader/rules/rules.h"
 
 static const struct column columns[] = {
 	COLUMN("level", "", UNIT_TEXT, .mark = MARK_LEVEL),

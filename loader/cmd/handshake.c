@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/device.h"
-#include "loader/error.h"
-#include "loader/handshakes.h"
-#include "loader/options.h"
+#include "loader/attach/device.h"
+#include "loader/base/error.h"
+#include "loader/watch/handshakes.h"
+#include "loader/base/options.h"
 #include "loader/out/out.h"
 
 static const struct column columns[] = {

@@ -9,12 +9,12 @@
 #include <time.h>
 
 #include "command.h"
-#include "loader/device.h"
-#include "loader/error.h"
-#include "loader/handshakes.h"
-#include "loader/netdev.h"
+#include "loader/attach/device.h"
+#include "loader/base/error.h"
+#include "loader/watch/handshakes.h"
+#include "loader/host/netdev.h"
 #include "loader/out/out.h"
-#include "loader/ticker.h"
+#include "loader/base/ticker.h"
 
 #define POLL_SECONDS 0.1
 #define DONE	     2 /* as many lines as the user wanted; OUT_CLOSED is 1 */

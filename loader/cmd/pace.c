@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 int pace_parse(struct pace *pace, struct args *args)
 {

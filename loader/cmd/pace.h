@@ -5,8 +5,8 @@
 
 #include "command.h"
 #include "loader/out/out.h"
-#include "loader/ticker.h"
-#include "loader/tracker.h"
+#include "loader/base/ticker.h"
+#include "loader/watch/tracker.h"
 
 struct pace {
 	const char *device; /* NULL: all */

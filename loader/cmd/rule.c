@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir rule list|add|load|del|flush */
-#include "loader/rules.h"
+#include "loader/rules/rules.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,10 +8,10 @@
 #include <time.h>
 
 #include "command.h"
-#include "loader/attach.h"
-#include "loader/counters.h"
-#include "loader/error.h"
-#include "loader/options.h"
+#include "loader/attach/attach.h"
+#include "loader/watch/counters.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
 #include "loader/out/out.h"
 
 #define RATE_SECONDS 1

@@ -3,10 +3,10 @@
 #include <errno.h>
 
 #include "command.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "loader/out/out.h"
-#include "loader/ticker.h"
-#include "loader/tracker.h"
+#include "loader/base/ticker.h"
+#include "loader/watch/tracker.h"
 #include "pace.h"
 
 #define SAMPLE_SECONDS 1.0

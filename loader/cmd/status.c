@@ -5,10 +5,10 @@
 #include <time.h>
 
 #include "command.h"
-#include "loader/device.h"
-#include "loader/error.h"
+#include "loader/attach/device.h"
+#include "loader/base/error.h"
 #include "loader/out/out.h"
-#include "loader/rules.h"
+#include "loader/rules/rules.h"
 
 static const struct column columns[] = {
 	COLUMN("device", "Device", UNIT_TEXT),

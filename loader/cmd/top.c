@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "loader/error.h"
-#include "loader/options.h"
-#include "loader/rule_rates.h"
-#include "loader/tracker.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
+#include "loader/rules/rule_rates.h"
+#include "loader/watch/tracker.h"
 #include "top_screen.h"
 #include "top_view.h"
 

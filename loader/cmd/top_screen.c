@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 #define ESCAPE_WAIT_MS 25 /* for the rest of an arrow key's sequence */
 

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "loader/out/out.h"
 #include "top_screen.h"
 

@@ -3,7 +3,7 @@
 #ifndef WEIR_CMD_TOP_VIEW_H
 #define WEIR_CMD_TOP_VIEW_H
 
-#include "loader/tracker.h"
+#include "loader/watch/tracker.h"
 
 #define HISTORY 40
 

@@ -10,8 +10,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "../error.h"
-#include "../options.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
 
 /* Enough for any rate or ratio, and 0.1 stays "0.1". */
 #define DIGITS JSON_REAL_PRECISION(12)

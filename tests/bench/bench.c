@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 static struct {
 	int rounds;

@@ -12,7 +12,7 @@
 
 #include "cases_filter.h"
 #include "cases_list.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 #define ADDRESSES    10000
 #define MATCH_SOURCE 1 /* a value is flags in its low bits, then a counter */

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 
 #include "bench.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "tc/abi.h"
 #include "weir_tc.skel.h"
 

@@ -11,7 +11,7 @@
 #include "bench.h"
 #include "cases_filter.h"
 #include "cases_list.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "weir_rules.h"
 
 #define LIST_SEED 0xb10c

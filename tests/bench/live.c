@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 #define PATIENCE_MS  1000
 #define WARM_UP_PART 10

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 #define LOOPBACK     1 /* its ifindex in every namespace */
 #define ATTEMPTS     5

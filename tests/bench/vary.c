@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "bench.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "wrapper.h"
 #include "wrapper.skel.h"
 

@@ -9,8 +9,8 @@
 #include "bench.h"
 #include "cases_list.h"
 #include "loader/cmd/command.h"
-#include "loader/error.h"
-#include "loader/table.h"
+#include "loader/base/error.h"
+#include "loader/rules/table.h"
 #include "weir_rules.h"
 
 #define LOOPBACK   1

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "loader/handshakes.h"
+#include "loader/watch/handshakes.h"
 #include "tests/packets.h"
 #include "weir_tc.skel.h"
 

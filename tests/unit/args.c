@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "loader/cmd/command.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sets of rules, each kept once. */
-#include "loader/classes.h"
+#include "loader/rules/classes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

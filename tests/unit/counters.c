@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "loader/counters.h"
-#include "loader/error.h"
+#include "loader/watch/counters.h"
+#include "loader/base/error.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

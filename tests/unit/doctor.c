@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "loader/doctor.h"
-#include "loader/error.h"
+#include "loader/host/doctor.h"
+#include "loader/base/error.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "loader/handshakes.h"
+#include "loader/watch/handshakes.h"
 
 #define SAMPLES 5000
 

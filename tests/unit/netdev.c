@@ -17,8 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "loader/error.h"
-#include "loader/netdev.h"
+#include "loader/base/error.h"
+#include "loader/host/netdev.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

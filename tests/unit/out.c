@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "loader/error.h"
-#include "loader/options.h"
+#include "loader/base/error.h"
+#include "loader/base/options.h"
 #include "loader/out/out.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

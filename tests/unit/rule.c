@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Rules and prefix lists as text. */
-#include "loader/rule.h"
+#include "loader/rules/rule.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "loader/cmd/command.h"
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "tests/random_rules.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

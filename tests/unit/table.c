@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Rule tables: what is in the head, and that the rules come back as they went in. What they mean
  * to packets is the business of tests/datapath/xdp_rules.c. */
-#include "loader/table.h"
+#include "loader/rules/table.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "loader/error.h"
+#include "loader/base/error.h"
 #include "tests/random_rules.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
-#include "loader/ticker.h"
+#include "loader/base/ticker.h"
 
 #include <cmocka.h>
 

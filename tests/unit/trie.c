@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Tries against a look at every item. */
-#include "loader/trie.h"
+#include "loader/rules/trie.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -9,8 +9,8 @@
 
 #include <bpf/bpf.h>
 
-#include "device.h"
-#include "error.h"
+#include "loader/attach/device.h"
+#include "loader/base/error.h"
 #include "redirects.h"
 
 static const struct rule_needs no_needs = {.table = -1};

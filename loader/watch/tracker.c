@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "error.h"
-#include "out/out.h"
+#include "loader/base/error.h"
+#include "loader/out/out.h"
 
 static int open_devices(struct tracker *t, const struct instance *in)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "attach.h"
 
-#include "error.h"
-#include "rules.h"
-#include "tables.h"
+#include "loader/base/error.h"
+#include "loader/rules/rules.h"
+#include "loader/rules/tables.h"
 
 int attach_open(struct instance *in)
 {

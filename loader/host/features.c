@@ -11,7 +11,7 @@
 
 #include "probe.skel.h"
 #include "probe_ext.skel.h"
-#include "tc_link.h"
+#include "loader/attach/tc_link.h"
 
 enum answer {
 	UNKNOWN,

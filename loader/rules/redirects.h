@@ -3,7 +3,7 @@
 #ifndef WEIR_REDIRECTS_H
 #define WEIR_REDIRECTS_H
 
-#include "instance.h"
+#include "loader/host/instance.h"
 #include "table.h"
 
 /* Refuses, with reason and remedy, a rule whose frames would not arrive. */

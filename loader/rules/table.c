@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "classes.h"
-#include "error.h"
+#include "loader/base/error.h"
 #include "trie.h"
 
 struct compiler {

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "error.h"
+#include "loader/base/error.h"
 
 const char *const verdict_names[WEIR_VERDICTS] = {
 	[WEIR_PASS] = "pass",	      [WEIR_DROP] = "drop",	  [WEIR_TX] = "tx",

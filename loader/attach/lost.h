@@ -4,7 +4,7 @@
 #ifndef WEIR_LOST_H
 #define WEIR_LOST_H
 
-#include "instance.h"
+#include "loader/host/instance.h"
 
 /* Begins counting for this device, or goes on with the programs of this build; or ends it. Where
  * the kernel has no BTF nothing is counted, and that is no error. */

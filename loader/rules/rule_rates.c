@@ -6,9 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "counters.h"
-#include "error.h"
-#include "out/out.h"
+#include "loader/watch/counters.h"
+#include "loader/base/error.h"
+#include "loader/out/out.h"
 #include "rules.h"
 
 static double now(void)

@@ -8,9 +8,9 @@
 #ifndef WEIR_TABLES_H
 #define WEIR_TABLES_H
 
-#include "instance.h"
+#include "loader/host/instance.h"
 #include "table.h"
-#include "xdp_link.h"
+#include "loader/attach/xdp_link.h"
 
 /* The current rules; none: an empty set, with next_id and seed ready for use. */
 int tables_load(const struct instance *in, struct rule_set *set);

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/command.h"
-#include "error.h"
+#include "loader/cmd/command.h"
+#include "loader/base/error.h"
 
 static const char *const action_names[] = {
 	[WEIR_A_DROP] = "drop",

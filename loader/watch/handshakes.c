@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "loader/handshakes.h"
+#include "handshakes.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "loader/error.h"
+#include "loader/base/error.h"
 
 static __u64 now_ns(void)
 {

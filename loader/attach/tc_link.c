@@ -8,8 +8,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "error.h"
-#include "features.h"
+#include "loader/base/error.h"
+#include "loader/host/features.h"
 #include "weir_tc.skel.h"
 
 /* Of our clsact filters: behind those which users give small numbers. */

@@ -11,8 +11,8 @@
 #include <bpf/libbpf.h>
 #include <xdp/libxdp.h>
 
-#include "error.h"
-#include "features.h"
+#include "loader/base/error.h"
+#include "loader/host/features.h"
 #include "weir_xdp.skel.h"
 
 /* A frame of a larger MTU does not fit a page beside XDP's headroom and the skb's tail. */

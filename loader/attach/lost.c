@@ -9,7 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "error.h"
+#include "loader/base/error.h"
 #include "xdp/abi.h"
 #include "weir_lost.skel.h"
 

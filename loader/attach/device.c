@@ -12,9 +12,9 @@
 
 #include <bpf/bpf.h>
 
-#include "error.h"
+#include "loader/base/error.h"
 #include "lost.h"
-#include "netdev.h"
+#include "loader/host/netdev.h"
 #include "tc/abi.h"
 #include "tc_link.h"
 #include "xdp_link.h"

@@ -4,7 +4,7 @@
 #define WEIR_TC_LINK_H
 
 #include "device.h"
-#include "netdev.h"
+#include "loader/host/netdev.h"
 
 /* linux/bpf.h of Debian 12 has no TCX yet. */
 #define TCX_INGRESS 46

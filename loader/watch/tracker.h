@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #include "counters.h"
-#include "device.h"
+#include "loader/attach/device.h"
 
 struct tracked {
 	char name[IFNAMSIZ];

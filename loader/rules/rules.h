@@ -3,7 +3,7 @@
 #ifndef WEIR_RULES_H
 #define WEIR_RULES_H
 
-#include "instance.h"
+#include "loader/host/instance.h"
 #include "rule.h"
 
 /* The current rules; free with rule_set_free(). */

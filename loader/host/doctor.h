@@ -10,9 +10,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "device.h"
+#include "loader/attach/device.h"
 #include "netdev.h"
-#include "rule.h"
+#include "loader/rules/rule.h"
 
 struct doctor {
 	json_t *findings;

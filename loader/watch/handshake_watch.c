@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "loader/error.h"
-#include "loader/handshakes.h"
+#include "loader/base/error.h"
+#include "handshakes.h"
 
 #define LEASE_NS 2000000000ull
 

@@ -14,10 +14,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "error.h"
+#include "loader/base/error.h"
 #include "ethtool.h"
 #include "features.h"
-#include "out/out.h"
+#include "loader/out/out.h"
 
 /* A page less XDP's headroom, skb_shared_info, the Ethernet header and two VLAN tags. */
 #define SINGLE_BUFFER_MTU 3498

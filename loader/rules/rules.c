@@ -10,8 +10,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "error.h"
-#include "netdev.h"
+#include "loader/base/error.h"
+#include "loader/host/netdev.h"
 #include "redirects.h"
 #include "tables.h"
 

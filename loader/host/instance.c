@@ -18,9 +18,9 @@
 
 #include <bpf/bpf.h>
 
-#include "error.h"
+#include "loader/base/error.h"
 #include "netdev.h"
-#include "options.h"
+#include "loader/base/options.h"
 
 #define ROOT	     WEIR_BPFFS "/weir"
 #define RECORD	     "instance"

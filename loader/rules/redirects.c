@@ -10,9 +10,9 @@
 
 #include <bpf/bpf.h>
 
-#include "device.h"
-#include "error.h"
-#include "netdev.h"
+#include "loader/attach/device.h"
+#include "loader/base/error.h"
+#include "loader/host/netdev.h"
 
 #define PORTS 256 /* as in xdp/redirect.h */
 

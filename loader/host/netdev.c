@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "error.h"
+#include "loader/base/error.h"
 
 /* From linux/netdev.h, which came with Linux 6.3 and is missing in older systems' headers. */
 #define NETDEV_FAMILY	      "netdev"

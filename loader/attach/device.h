@@ -16,8 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "loader/handshakes.h"
-#include "loader/instance.h"
+#include "loader/watch/handshakes.h"
+#include "loader/host/instance.h"
 
 enum attach_mode {
 	MODE_AUTO,

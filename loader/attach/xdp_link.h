@@ -4,7 +4,7 @@
 #define WEIR_XDP_LINK_H
 
 #include "device.h"
-#include "netdev.h"
+#include "loader/host/netdev.h"
 #include "xdp/abi.h"
 
 /* What the instance's rules ask of every device's programs. All zero: no rules. */
