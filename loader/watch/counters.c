@@ -35,8 +35,7 @@ const char *const class_names[WEIR_CLASSES] = {
 const char *const reason_names[WEIR_REASONS] = {
 	[WEIR_BY_RULE] = "rule",	   [WEIR_BY_LIMIT] = "limit",
 	[WEIR_BY_MALFORMED] = "malformed", [WEIR_BY_UNDECIDED] = "undecided",
-	[WEIR_BY_REDIRECT] = "redirect",
-	[WEIR_BY_LOST] = "lost",
+	[WEIR_BY_REDIRECT] = "redirect",   [WEIR_BY_LOST] = "lost",
 };
 
 /* struct weir_device_counters holds nothing but 64-bit counters, so that sums and differences
