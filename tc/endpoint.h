@@ -153,7 +153,12 @@ static __always_inline __u32 latency_bucket(__u32 us)
 
 static __always_inline void latency_add(struct weir_latency *latency, __u32 us)
 {
-	latency->bucket[latency_bucket(us)]++;
+	__u64 bucket = latency_bucket(us);
+
+	/* The verifier of 6.1 keeps a bound only if it is checked in the register that is used. */
+	asm volatile("" : "+r"(bucket));
+	if (bucket < WEIR_LATENCY_BUCKETS)
+		latency->bucket[bucket]++;
 	latency->us_sum += us;
 	if (us > latency->us_max)
 		latency->us_max = us;

@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "loader/attach/xdp_program.h"
 #include "loader/cmd/command.h"
 #include "loader/base/error.h"
 #include "weir_xdp.skel.h"
@@ -114,13 +115,11 @@ void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
 	bpf_map__set_autocreate(skel->maps.buckets, wanted.limits);
 	bpf_map__set_autocreate(skel->maps.redirect_ports, wanted.redirects);
 	*(struct weir_xdp_config *)&skel->rodata->config = wanted;
-	bpf_program__set_expected_attach_type(skel->progs.weir_xdp, BPF_XDP);
-	if (wanted.frags)
-		bpf_program__set_flags(skel->progs.weir_xdp, BPF_F_XDP_HAS_FRAGS);
+	xdp_choose_program(skel);
 	if (weir_xdp_bpf__load(skel))
 		err(1, "the kernel refuses the XDP program");
 	run->skel = skel;
-	run->program = bpf_program__fd(skel->progs.weir_xdp);
+	run->program = bpf_program__fd(xdp_program_of(skel));
 	run->link = attach(run);
 }
 

@@ -84,7 +84,7 @@ struct weir_xdp_config {
 	__u32 table_bytes; /* value size of a rule table, a power of two */
 	__u8 ethernet;	   /* 1: frames begin with an Ethernet header; 0: with an IP header */
 	__u8 limits;	   /* 1: some rule limits a rate */
-	__u8 redirects;	   /* 1: some rule redirects */
+	__u8 redirects;	   /* 1: some rule redirects: the program is weir_redirect */
 	__u8 via_tc;	   /* 1: XDP cannot transmit for this device: hand every redirect to TC */
 	__u8 partial_sums; /* 1: veth: L4 checksums may be unfinished (CHECKSUM_PARTIAL) */
 	__u8 frags;	   /* 1: loaded as xdp.frags: the frame may go on behind data_end */

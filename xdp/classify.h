@@ -214,11 +214,15 @@ static __always_inline long first_match(const struct weir_table_head *t, const s
  * parser's many paths, and with one look at the current table, so that no answer mixes two. */
 __noinline __u64 weir_match(const struct packet *packet, struct weir_match *match)
 {
-	const struct weir_table_head *t = current_table();
+	const struct weir_table_head *t;
 	struct rows rows = {};
 	__u64 at, rule;
 	long number;
 
+	/* Without rules there is no table, and before 6.8 this is verified even if never called. */
+	if (!config.fields)
+		return 0;
+	t = current_table();
 	if (!packet || !match || !t)
 		return 0;
 	find_rows(t, packet, &rows);

@@ -18,7 +18,7 @@ struct {
 } rule_counters SEC(".maps");
 
 static __always_inline struct decision obey(struct xdp_md *ctx, const struct frame *f, __u64 rule,
-					    const struct weir_match *m)
+					    const struct weir_match *m, bool redirects)
 {
 	__u32 slot = RULE_SLOT(rule), action = RULE_ACTION(rule);
 	struct weir_counter *counter = bpf_map_lookup_elem(&rule_counters, &slot);
@@ -29,12 +29,13 @@ static __always_inline struct decision obey(struct xdp_md *ctx, const struct fra
 		return dropped(WEIR_BY_RULE);
 	if (config.limits && action == WEIR_A_LIMIT)
 		return within_limit(&f->packet, slot, m) ? passed() : dropped(WEIR_BY_LIMIT);
-	if (config.redirects && action == WEIR_A_REDIRECT)
+	if (redirects && action == WEIR_A_REDIRECT)
 		return redirect(ctx, &f->packet, RULE_FLAGS(rule), m);
 	return passed();
 }
 
-static __always_inline struct decision apply_rules(struct xdp_md *ctx, const struct frame *f)
+static __always_inline struct decision apply_rules(struct xdp_md *ctx, const struct frame *f,
+						   bool redirects)
 {
 	struct weir_match match = {};
 	__u64 rule;
@@ -48,7 +49,7 @@ static __always_inline struct decision apply_rules(struct xdp_md *ctx, const str
 			return passed();
 	}
 	rule = weir_match(&f->packet, &match);
-	return rule ? obey(ctx, f, rule, &match) : passed();
+	return rule ? obey(ctx, f, rule, &match, redirects) : passed();
 }
 
 #endif

@@ -6,6 +6,8 @@
 #include "count.h"
 #include "rules.h"
 
+#include <xdp/xdp_helpers.h>
+
 /* A frame of its own on each branch: what nothing looks into is not even stored. */
 static __always_inline int count_only(struct xdp_md *ctx)
 {
@@ -15,20 +17,38 @@ static __always_inline int count_only(struct xdp_md *ctx)
 	return count(frame.class, frame.bytes, passed());
 }
 
-static __always_inline int filter(struct xdp_md *ctx)
+static __always_inline int filter(struct xdp_md *ctx, bool redirects)
 {
 	struct decision decision;
 	struct frame frame = {};
 
 	parse(&frame, ctx, true);
-	decision = apply_rules(ctx, &frame);
+	decision = apply_rules(ctx, &frame, redirects);
 	return count(frame.class, frame.bytes, decision);
 }
 
 SEC("xdp")
 int weir_xdp(struct xdp_md *ctx)
 {
-	return config.fields ? filter(ctx) : count_only(ctx);
+	return config.fields ? filter(ctx, false) : count_only(ctx);
 }
+
+/* While rules redirect. A program of its own, because since 6.12 libxdp's dispatcher takes none
+ * that may move packet data, as handing over to TC does, even where the verifier would remove it. */
+SEC("xdp")
+int weir_redirect(struct xdp_md *ctx)
+{
+	return filter(ctx, true);
+}
+
+struct {
+	__uint(priority, 50);
+	__uint(XDP_PASS, 1);
+} XDP_RUN_CONFIG(weir_xdp);
+
+struct {
+	__uint(priority, 50);
+	__uint(XDP_PASS, 1);
+} XDP_RUN_CONFIG(weir_redirect);
 
 char _license[] SEC("license") = "GPL";

@@ -13,7 +13,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/features.h"
-#include "weir_xdp.skel.h"
+#include "xdp_program.h"
 
 /* A frame of a larger MTU does not fit a page beside XDP's headroom and the skb's tail. */
 #define MTU_OF_ONE_PAGE 3498
@@ -107,9 +107,7 @@ static int open_program(struct weir_xdp_bpf **skel, const struct instance *in,
 	if (!s)
 		return fail(-errno, "cannot open the XDP program: %m");
 	s->rodata->config = xdp_config(dev, mode, needs);
-	bpf_program__set_expected_attach_type(s->progs.weir_xdp, BPF_XDP);
-	if (s->rodata->config.frags)
-		bpf_program__set_flags(s->progs.weir_xdp, BPF_F_XDP_HAS_FRAGS);
+	xdp_choose_program(s);
 	err = choose_maps(s, in, dev->name, needs);
 	if (err) {
 		weir_xdp_bpf__destroy(s);
@@ -164,6 +162,7 @@ static int link_attach(const struct instance *in, const struct netdev *dev,
 		       const struct rule_needs *needs, enum attach_mode mode)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flags(mode));
+	struct bpf_program *program;
 	struct weir_xdp_bpf *skel;
 	const char *pin;
 	int link, err;
@@ -171,8 +170,9 @@ static int link_attach(const struct instance *in, const struct netdev *dev,
 	err = open_program(&skel, in, dev, mode, needs);
 	if (err)
 		return err;
+	program = xdp_program_of(skel);
 	if (mode == MODE_OFFLOAD)
-		bpf_program__set_ifindex(skel->progs.weir_xdp, dev->ifindex);
+		bpf_program__set_ifindex(program, dev->ifindex);
 	err = weir_xdp_bpf__load(skel);
 	if (err) {
 		err = mode == MODE_OFFLOAD ? err : load_failed(err);
@@ -181,14 +181,14 @@ static int link_attach(const struct instance *in, const struct netdev *dev,
 	pin = xdp_pin(in, dev->name);
 	link = pin_open(pin);
 	if (link >= 0) {
-		err = bpf_link_update(link, bpf_program__fd(skel->progs.weir_xdp), NULL);
+		err = bpf_link_update(link, bpf_program__fd(program), NULL);
 		close(link);
 		if (err)
 			err = fail(err, "%s: cannot replace the XDP program: %s", dev->name,
 				   strerror(-err));
 		goto out;
 	}
-	link = bpf_link_create(bpf_program__fd(skel->progs.weir_xdp), dev->ifindex, BPF_XDP, &opts);
+	link = bpf_link_create(bpf_program__fd(program), dev->ifindex, BPF_XDP, &opts);
 	if (link < 0) {
 		err = link;
 		goto out;
@@ -266,7 +266,7 @@ static int dispatcher_detach(const struct instance *in, const char *device, __u3
 static int dispatcher_attach(const struct instance *in, const struct netdev *dev,
 			     const struct rule_needs *needs, enum attach_mode mode)
 {
-	LIBBPF_OPTS(xdp_program_opts, opts, .prog_name = "weir_xdp");
+	LIBBPF_OPTS(xdp_program_opts, opts);
 	struct xdp_program *program;
 	struct weir_xdp_bpf *skel;
 	int err;
@@ -275,6 +275,7 @@ static int dispatcher_attach(const struct instance *in, const struct netdev *dev
 	if (err)
 		return err;
 	opts.obj = skel->obj;
+	opts.prog_name = bpf_program__name(xdp_program_of(skel));
 	program = xdp_program__create(&opts);
 	err = libxdp_get_error(program);
 	if (err) {

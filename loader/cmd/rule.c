@@ -248,6 +248,8 @@ static int parse_load(struct args *args, const char **file, struct rule *rule, _
 		err = parse_before(args, before);
 	if (err)
 		return err;
+	if (rule->proto == WEIR_PROTO_ARP)
+		return misuse("proto arp cannot be combined with a list of addresses");
 	strcpy(rule->list, list);
 	rule->list_matches_dst = !strcmp(match, "dst");
 	if (rule->list_matches_dst ? rule->dst.family : rule->src.family)

@@ -11,6 +11,7 @@
 #include "bench.h"
 #include "cases_filter.h"
 #include "cases_list.h"
+#include "loader/attach/xdp_program.h"
 #include "loader/base/error.h"
 #include "weir_rules.h"
 
@@ -87,13 +88,13 @@ static int add_counting(struct bench *bench)
 		layout.proto = kinds[i].proto;
 		c = add_case(bench, kinds[i].name, &layout,
 			     cell_of(skel, WEIR_PASS, kinds[i].class));
-		err = plain(c, skel->progs.weir_xdp, XDP_PASS);
+		err = plain(c, xdp_program_of(skel), XDP_PASS);
 	}
 	if (err)
 		return err;
 	c = add_case(bench, "weir, counting only: passed, live on veth", &tcp4,
 		     cell_of(skel, WEIR_PASS, WEIR_TCP4));
-	return live_case(c, skel->progs.weir_xdp, "empty_pass", false);
+	return live_case(c, xdp_program_of(skel), "empty_pass", false);
 }
 
 enum how {
@@ -127,7 +128,7 @@ static int add_block_list(struct bench *bench, size_t prefixes, __u8 family,
 				    &(struct list_case){
 					    .name = cases[i].name,
 					    .peer = cases[i].peer,
-					    .program = skel->progs.weir_xdp,
+					    .program = xdp_program_of(skel),
 					    .verdict = hit ? XDP_DROP : XDP_PASS,
 					    .list = list,
 					    .draw = cases[i].draw,
@@ -212,7 +213,7 @@ static int prime(const struct weir_xdp_bpf *skel, const struct packet *packet)
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet->bytes,
 		    .data_size_in = packet->length, .repeat = 1);
 
-	return bpf_prog_test_run_opts(bpf_program__fd(skel->progs.weir_xdp), &opts) ? -errno : 0;
+	return bpf_prog_test_run_opts(bpf_program__fd(xdp_program_of(skel)), &opts) ? -errno : 0;
 }
 
 static int add_rule_case(struct bench *bench, const struct rule_case *r)
@@ -230,8 +231,8 @@ static int add_rule_case(struct bench *bench, const struct rule_case *r)
 	if (err)
 		return fail(err, "%s: BPF_PROG_TEST_RUN: %s", r->name, strerror(-err));
 	if (r->how == RANDOM_SOURCES)
-		return vary_sources(c, skel->progs.weir_xdp, r->code, draw_source20, &seed);
-	return plain(c, skel->progs.weir_xdp, r->code);
+		return vary_sources(c, xdp_program_of(skel), r->code, draw_source20, &seed);
+	return plain(c, xdp_program_of(skel), r->code);
 }
 
 static int add_rules(struct bench *bench)
@@ -280,7 +281,7 @@ static int add_rules(struct bench *bench)
 		return err;
 	c = add_case(bench, "weir, redirect rule: live from veth to veth", &tcp4,
 		     cell_of(skel, WEIR_REDIRECT, WEIR_TCP4));
-	return live_case(c, skel->progs.weir_xdp, "empty_redirect", true);
+	return live_case(c, xdp_program_of(skel), "empty_redirect", true);
 }
 
 int add_weir_xdp(struct bench *bench)

@@ -10,6 +10,7 @@
 #include "cases_list.h"
 #include "loader/cmd/command.h"
 #include "loader/base/error.h"
+#include "loader/attach/xdp_program.h"
 #include "loader/rules/table.h"
 #include "weir_rules.h"
 
@@ -126,6 +127,7 @@ static int load(struct weir_xdp_bpf *skel, const struct weir_setup *setup,
 		.partial_sums = setup->veth,
 	};
 	err = bpf_map__set_inner_map_fd(skel->maps.rules, map);
+	xdp_choose_program(skel);
 	if (!err)
 		err = weir_xdp_bpf__load(skel);
 	if (!err)
@@ -142,6 +144,7 @@ static int load_counting(struct weir_xdp_bpf *skel)
 	skel->rodata->config.ifindex = LOOPBACK;
 	skel->rodata->config.ethernet = 1;
 	skel->rodata->config.table_bytes = TABLE_LEAST;
+	xdp_choose_program(skel);
 	return weir_xdp_bpf__load(skel);
 }
 

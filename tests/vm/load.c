@@ -14,7 +14,7 @@
 #include "xdp/abi.h"
 
 #include "weir_tc.skel.h"
-#include "weir_xdp.skel.h"
+#include "loader/attach/xdp_program.h"
 
 #define LOOPBACK   1
 #define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)
@@ -96,8 +96,7 @@ static void load_xdp(const struct xdp_case *c)
 		bpf_map__set_autocreate(skel->maps.rule_counters, c->config.fields);
 		bpf_map__set_autocreate(skel->maps.buckets, c->config.limits);
 		bpf_map__set_autocreate(skel->maps.redirect_ports, c->config.redirects);
-		if (c->config.frags)
-			bpf_program__set_flags(skel->progs.weir_xdp, BPF_F_XDP_HAS_FRAGS);
+		xdp_choose_program(skel);
 		err = weir_xdp_bpf__load(skel);
 	}
 	report("XDP", c->name, err);
