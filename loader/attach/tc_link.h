@@ -6,10 +6,6 @@
 #include "device.h"
 #include "loader/host/netdev.h"
 
-/* linux/bpf.h of Debian 12 has no TCX yet. */
-#define TCX_INGRESS 46
-#define TCX_EGRESS  47
-
 /* How this kernel takes TC programs: WAY_LINK or WAY_CLSACT. */
 enum attach_way tc_way(void);
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "loader/cmd/command.h"
+#include "args.h"
 #include "error.h"
 
 #define LEAST_SECONDS 0.01

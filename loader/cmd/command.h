@@ -8,10 +8,7 @@
 
 #include <stdbool.h>
 
-struct args {
-	int count;
-	char **word;
-};
+#include "loader/base/args.h"
 
 struct command {
 	const char *object; /* "rule", "attach"... */
@@ -21,19 +18,6 @@ struct command {
 	const char *summary;
 	bool needs_root;
 };
-
-/* Takes the next word, or returns NULL when there is none. */
-char *next_word(struct args *args);
-/* Takes the next word if it is `word` (no abbreviation: words may be names of devices). */
-bool accept_word(struct args *args, const char *word);
-/* The value behind keyword `word`; a missing value is a misuse() and returns NULL. */
-char *value_of(struct args *args, const char *word);
-/* A misuse() that names the first word nobody took; 0 when all are taken. */
-int no_more_words(struct args *args);
-/* Whole-string numbers: "12abc" is refused. `what` names the value in the message. */
-int parse_number(const char *what, const char *text, long least, long most, long *number);
-/* Seconds, fractions allowed: "0.5". */
-int parse_seconds(const char *what, const char *text, double *seconds);
 
 int cmd_attach(struct args *args);
 int cmd_detach(struct args *args);

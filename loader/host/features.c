@@ -11,7 +11,6 @@
 
 #include "probe.skel.h"
 #include "probe_ext.skel.h"
-#include "loader/attach/tc_link.h"
 
 enum answer {
 	UNKNOWN,

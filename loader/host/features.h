@@ -5,6 +5,10 @@
 
 #include <stdbool.h>
 
+/* linux/bpf.h of Debian 12 has no TCX yet. */
+#define TCX_INGRESS 46
+#define TCX_EGRESS  47
+
 bool features_dispatcher(void);	      /* freplace programs, which libxdp's dispatcher is made of */
 bool features_tcx(void);	      /* TCX links (>= 6.6) */
 bool features_listener(void);	      /* the TC program may look into listening sockets (BTF) */

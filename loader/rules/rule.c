@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "loader/cmd/command.h"
+#include "loader/base/args.h"
 #include "loader/base/error.h"
 
 static const char *const action_names[] = {

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "loader/base/error.h"
-#include "ethtool.h"
-#include "features.h"
+#include "loader/host/ethtool.h"
+#include "loader/host/features.h"
 #include "loader/out/out.h"
 
 /* A page less XDP's headroom, skb_shared_info, the Ethernet header and two VLAN tags. */

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "loader/attach/device.h"
-#include "netdev.h"
+#include "loader/host/netdev.h"
 #include "loader/rules/rule.h"
 
 struct doctor {
