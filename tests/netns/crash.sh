@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib.sh"
 pair
 
-ROUNDS=${ROUNDS:-6}
+ROUNDS=${ROUNDS:-5}
 
 milliseconds() {
 	date +%s%3N

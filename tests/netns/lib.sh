@@ -23,8 +23,7 @@ finish() {
 	kill $(jobs -p) 2>/dev/null
 	remove_all
 	echo "1..$done_count"
-	[ "$status" = 0 ] && [ "$failed_count" = 0 ]
-	exit
+	exit $((status || failed_count))
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP

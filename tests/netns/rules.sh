@@ -102,6 +102,7 @@ test_matches() {
 	check "IPv6 finds it" pings "$client" $V6
 	check "some ARP was dropped" test "$(matched "$id")" -gt 0
 	weir rule flush >/dev/null
+	ip -n "$client" neigh flush all
 	check "ping passes again" pings "$client" $V4
 }
 
