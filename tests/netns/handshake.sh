@@ -71,7 +71,7 @@ test_unanswered() {
 	ip -n "$server" route add default via 10.9.2.2
 }
 
-# A latency that we know: the SYN waits at least 60 ms for the neighbour, who appears that late.
+# A latency that we know: the SYN waits 60 ms for the neighbour, who appears that late.
 test_latency() {
 	local connecting
 	start "$server" listen 92
@@ -79,6 +79,7 @@ test_latency() {
 	ip -n "$host" neigh flush dev eth1
 	background "$client" timeout 20 python3 "$TRAFFIC" connect 10.9.2.1 92 1 >"$SCRATCH/said"
 	connecting=$!
+	await 5 bash -c "ip -n '$host' neigh show 10.9.2.1 | grep -qE 'INCOMPLETE|PROBE'"
 	sleep 0.06
 	ip -n "$host" neigh replace 10.9.2.1 dev eth1 lladdr "$(ip -n "$server" -j link show eth0 |
 		jq -r '.[0].address')"

@@ -107,7 +107,7 @@ def pulse(a):
             drain(0.001)
     except Ended:
         drain(0.3)
-    print(sent - len(back) if sent > 100 else "sent only %d" % sent)
+    print(sent - len(back) if sent > 20 else "sent only %d" % sent)
 
 
 def listen(a):
