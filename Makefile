@@ -40,7 +40,7 @@ vpath %.bpf.c xdp tc
 all: weir
 
 weir: $(B)/weir
-	@ln -sfn $< $@
+	@test $(B) != build || ln -sfn $< $@
 
 $(B)/weir: $(OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)

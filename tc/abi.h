@@ -7,7 +7,7 @@
  *
  *   handshakes      ARRAY of one struct weir_handshakes: the program's .bss
  *   endpoints       ARRAY of one struct weir_endpoints
- *   endpoint_stats  PERCPU_ARRAY of struct weir_endpoint_stats, by endpoint slot
+ *   endpoint_stats  ARRAY of struct weir_endpoint_stats, by endpoint slot
  *   tc_counters     PERCPU_ARRAY of one struct weir_tc_counters
  *   watchers        ARRAY of one struct weir_watch
  *   events          RINGBUF of struct weir_handshake_event
@@ -23,6 +23,7 @@
 
 struct weir_tc_config {
 	__u32 ifindex;
+	__u32 netns;	       /* inode of the device's network namespace */
 	__u8 ethernet;	       /* 1: packets begin with an Ethernet header; 0: with an IP header */
 	__u8 handshakes;       /* 1: observe handshakes */
 	__u8 redirects;	       /* 1: obey struct weir_meta left by XDP (ingress only) */
@@ -63,7 +64,7 @@ struct weir_latency {
 };
 
 /*
- * Per CPU. Every SYN that is counted has one end or is in flight:
+ * Shared by all CPUs. Every SYN that is counted has one end or is in flight:
  *   syn = established + refused + reset + unanswered + unfinished + untracked + in flight
  */
 struct weir_endpoint_stats {
@@ -199,7 +200,7 @@ struct weir_tc_counters {
 	__u64 redirected;  /* packets transmitted on behalf of XDP */
 };
 
-_Static_assert(sizeof(struct weir_tc_config) == 8, "config");
+_Static_assert(sizeof(struct weir_tc_config) == 12, "config");
 _Static_assert(sizeof(struct weir_handshake) == 32, "handshake");
 _Static_assert(sizeof(struct weir_handshakes) % 64 == 0, "whole cache lines");
 _Static_assert(sizeof(struct weir_endpoint) == 32, "endpoint");

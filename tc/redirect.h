@@ -13,21 +13,20 @@ static __always_inline bool is_marked(const struct __sk_buff *skb)
 {
 	const struct weir_meta *meta = (void *)(long)skb->data_meta;
 
-	return (void *)(meta + 1) <= (void *)(long)skb->data && meta->magic == WEIR_META_MAGIC;
+	return (void *)(meta + 1) <= (void *)(long)skb->data && meta->magic == WEIR_META_MAGIC &&
+	       meta->netns == config.netns && meta->ifindex == config.ifindex;
 }
 
-/* The mark is wiped out: it stays with the packet, and its next device may be observed too. */
 __noinline int weir_obey_mark(struct __sk_buff *skb)
 {
-	struct weir_meta *meta = (void *)(long)skb->data_meta;
+	const struct weir_meta *meta = (void *)(long)skb->data_meta;
 	struct weir_tc_counters *counters = program_counters();
 
 	if ((void *)(meta + 1) > (void *)(long)skb->data)
 		return TC_ACT_UNSPEC;
-	meta->magic = 0;
 	if (counters)
 		counters->redirected++;
-	return bpf_redirect(meta->ifindex, 0);
+	return bpf_redirect(meta->target, 0);
 }
 
 #endif

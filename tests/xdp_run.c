@@ -113,7 +113,7 @@ void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
 	bpf_map__set_autocreate(skel->maps.rules, wanted.fields);
 	bpf_map__set_autocreate(skel->maps.rule_counters, wanted.fields);
 	bpf_map__set_autocreate(skel->maps.buckets, wanted.limits);
-	bpf_map__set_autocreate(skel->maps.redirect_ports, wanted.redirects);
+	bpf_map__set_autocreate(skel->maps.redirect_devs, wanted.redirects);
 	*(struct weir_xdp_config *)&skel->rodata->config = wanted;
 	xdp_choose_program(skel);
 	if (weir_xdp_bpf__load(skel))
@@ -239,12 +239,12 @@ bool xdp_run_redirects(const struct xdp_run *run)
 	return ((const struct weir_xdp_config *)&run->skel->rodata->config)->redirects;
 }
 
-void xdp_run_redirect_port(struct xdp_run *run, __u32 port)
+void xdp_run_redirect_target(struct xdp_run *run, __u32 target)
 {
 	__u32 ifindex = LOOPBACK;
 
-	if (bpf_map_update_elem(bpf_map__fd(run->skel->maps.redirect_ports), &port, &ifindex, 0))
-		err(1, "cannot set redirect port %u", port);
+	if (bpf_map_update_elem(bpf_map__fd(run->skel->maps.redirect_devs), &target, &ifindex, 0))
+		err(1, "cannot set redirect target %u", target);
 }
 
 bool xdp_run_counted_only(const struct weir_device_counters *counters, enum weir_verdict verdict,

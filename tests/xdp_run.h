@@ -47,7 +47,7 @@ size_t xdp_run_buckets(const struct xdp_run *run);
 void xdp_run_copy_buckets(struct xdp_run *to, const struct xdp_run *from);
 bool xdp_run_redirects(const struct xdp_run *run);
 /* The loopback device of the namespace takes this place in the devmap. */
-void xdp_run_redirect_port(struct xdp_run *run, __u32 port);
+void xdp_run_redirect_target(struct xdp_run *run, __u32 target);
 
 /* Whether the only packet counted is this one, in this cell and, unless it is WEIR_REASONS, for
  * this reason. */

@@ -82,6 +82,7 @@ struct weir_xdp_config {
 	__u32 ifindex;	   /* of the device this copy of the program is for */
 	__u32 fields;	   /* bit per enum weir_field; 0: no rules, count only */
 	__u32 table_bytes; /* value size of a rule table, a power of two */
+	__u32 netns;	   /* inode of the device's network namespace */
 	__u8 ethernet;	   /* 1: frames begin with an Ethernet header; 0: with an IP header */
 	__u8 limits;	   /* 1: some rule limits a rate */
 	__u8 redirects;	   /* 1: some rule redirects: the program is weir_redirect */
@@ -175,8 +176,7 @@ struct weir_table_rule {
 	__u8 action;	/* enum weir_action */
 	__u8 flags;	/* WEIR_R_* */
 	__u16 exists;	/* 1 */
-	__u32 target;	/* redirect: ifindex */
-	__u32 port;	/* redirect: index in the devmap */
+	__u64 target;	/* redirect: ifindex */
 	__u64 interval; /* limit: ns between packets at the rate */
 	__u64 burst;	/* limit: ns of credit, (burst - 1) * interval */
 };
@@ -211,17 +211,21 @@ struct weir_bucket_set {
 	struct weir_bucket way[WEIR_BUCKET_WAYS];
 };
 
-/* What XDP leaves in front of the frame for TC: transmit this packet there. */
+/* What XDP leaves in front of the frame for TC on the same device: transmit this packet there. The
+ * mark stays with the packet for ever, as writing to it would cost it whenever the packet is
+ * shared; so it tells whose it is, and on every other device it means nothing. */
 #define WEIR_META_MAGIC 0x77656972u
 
 struct weir_meta {
 	__u32 magic;
-	__u32 ifindex;
+	__u32 netns;   /* inode */
+	__u32 ifindex; /* of the device that marked it */
+	__u32 target;  /* ifindex */
 };
 
 _Static_assert(sizeof(struct weir_table_head) == 104, "table head");
 _Static_assert(sizeof(struct weir_table_rule) == 32, "table rule");
-_Static_assert(sizeof(struct weir_xdp_config) == 20, "config");
+_Static_assert(sizeof(struct weir_xdp_config) == 24, "config");
 _Static_assert(sizeof(struct weir_bucket_set) == 64, "one cache line");
 
 #endif

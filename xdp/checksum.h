@@ -92,7 +92,8 @@ static __always_inline bool sum_packet(struct run *r)
 	       r->left < 4 && add_tail(r);
 }
 
-/* False when it could not be finished. A global function: verified once, for any packet. */
+/* False when that cannot be done here: other protocols and tunnels (UDP without a checksum) may
+ * hold an unfinished one farther in. A global function: verified once, for any packet. */
 __noinline bool weir_finish_checksum(struct xdp_md *ctx, const struct packet *p)
 {
 	struct run r = {.end = (void *)(long)ctx->data_end};
@@ -102,12 +103,14 @@ __noinline bool weir_finish_checksum(struct xdp_md *ctx, const struct packet *p)
 	if (!p)
 		return false;
 	if (p->flags != WEIR_P_PORTS || (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP))
-		return true;
+		return false;
 	r.left = p->l4_len;
 	r.at = header_at(ctx, p->l4, 8);
 	offset = p->proto == IPPROTO_TCP ? CHECKSUM_AT_TCP : CHECKSUM_AT_UDP;
 	field = header_at(ctx, p->l4 + offset, sizeof(*field));
-	if (!r.at || !field || *field != fold(pseudo_sum(ctx, p)))
+	if (!r.at || !field || (p->proto == IPPROTO_UDP && !*field))
+		return false;
+	if (*field != fold(pseudo_sum(ctx, p)))
 		return true;
 	if (!sum_packet(&r))
 		return false;

@@ -107,7 +107,7 @@ struct weir_match {
 	__u64 interval;
 	__u64 burst;
 	__u64 seed;
-	__u64 target_port; /* ifindex in the lower, devmap index in the upper half */
+	__u64 target; /* ifindex */
 };
 
 static __always_inline __u64 address_class(const struct weir_table_head *t, const struct packet *p,
@@ -236,7 +236,7 @@ __noinline __u64 weir_match(const struct packet *packet, struct weir_match *matc
 		match->burst = word(t, at + 3);
 		match->seed = t->seed;
 	} else if (RULE_ACTION(rule) == WEIR_A_REDIRECT) {
-		match->target_port = word(t, at + 1);
+		match->target = word(t, at + 1);
 	}
 	return rule;
 }

@@ -2,7 +2,7 @@
 #include "attach.h"
 
 #include "loader/base/error.h"
-#include "loader/rules/rules.h"
+#include "loader/rules/redirects.h"
 #include "loader/rules/tables.h"
 
 int attach_open(struct instance *in)
@@ -12,8 +12,27 @@ int attach_open(struct instance *in)
 	if (err)
 		return err;
 	err = devices_reap(in);
+	if (!err)
+		err = tables_settle(in);
 	if (err)
 		instance_close(in);
+	return err;
+}
+
+/* What `rule add` would refuse for an attached device is refused here for a new one. */
+static int check_rules(const struct instance *in, const char *name,
+		       const struct attach_request *request)
+{
+	struct rule_set set;
+	struct netdev dev;
+	int err = netdev_by_name(name, &dev);
+
+	if (!err)
+		err = tables_load(in, &set);
+	if (err || request->no_xdp)
+		return err;
+	err = redirects_check_device(&set, &dev, request->mode, !request->no_tc);
+	rule_set_free(&set);
 	return err;
 }
 
@@ -21,12 +40,13 @@ int attach(struct instance *in, const char *name, const struct attach_request *r
 	   bool *updated)
 {
 	struct rule_needs needs;
-	int err = tables_needs(in, &needs);
+	int err = check_rules(in, name, request);
 
+	if (!err)
+		err = tables_needs(in, &needs);
 	if (err)
 		return err;
 	err = device_attach(in, name, request, &needs, updated);
 	tables_release(&needs);
-	/* A rule may name the device, which had another ifindex or none when it was added. */
-	return err ? err : rules_refresh(in);
+	return err ? err : tables_settle(in);
 }

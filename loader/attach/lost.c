@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
+#include "loader/host/netdev.h"
 #include "xdp/abi.h"
 #include "weir_lost.skel.h"
 
@@ -43,12 +43,9 @@ static int attach(const struct bpf_program *program, const char *pin)
 static int load(struct weir_lost_bpf *skel, const struct instance *in, const char *device,
 		__u32 ifindex)
 {
-	struct stat netns;
 	int err;
 
-	if (stat("/proc/self/ns/net", &netns))
-		return -errno;
-	skel->rodata->config = (struct weir_lost_config){ifindex, netns.st_ino};
+	skel->rodata->config = (struct weir_lost_config){ifindex, netdev_namespace()};
 	err = bpf_map__set_pin_path(skel->maps.counters, pin_of(in, device, "counters"));
 	return err ? err : weir_lost_bpf__load(skel);
 }

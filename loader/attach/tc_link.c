@@ -43,6 +43,7 @@ static int load(struct weir_tc_bpf **skel, const struct instance *in, const stru
 		return fail(-errno, "cannot open the TC program: %m");
 	s->rodata->config = (struct weir_tc_config){
 		.ifindex = dev->ifindex,
+		.netns = netdev_namespace(),
 		.ethernet = dev->ethernet,
 		.handshakes = 1,
 		.redirects = redirects,

@@ -12,6 +12,7 @@
 #include <xdp/libxdp.h>
 
 #include "loader/base/error.h"
+#include "loader/host/ethtool.h"
 #include "loader/host/features.h"
 #include "xdp_program.h"
 
@@ -39,6 +40,35 @@ static __u32 map_id(int fd)
 	return bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
 }
 
+/* A sender behind veth or tun leaves checksums to its device. */
+static bool has_partial_sums(const struct netdev *dev)
+{
+	return !strcmp(dev->kind, "veth") || !strcmp(dev->kind, "tun");
+}
+
+/* A VLAN tag that the device took out of the frame is lost when XDP transmits the frame. */
+static bool takes_tags_out(const struct netdev *dev)
+{
+	struct offload rx_vlan;
+
+	return !ethtool_offload(dev->name, "rx-vlan-hw-parse", &rx_vlan) && rx_vlan.on;
+}
+
+bool xdp_redirects_by_tc(const struct netdev *dev, enum attach_mode mode)
+{
+	return mode == MODE_GENERIC || takes_tags_out(dev) ||
+	       (has_partial_sums(dev) && dev->mtu > MTU_OF_ONE_PAGE);
+}
+
+const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode)
+{
+	if (mode == MODE_GENERIC)
+		return "XDP is in generic mode";
+	if (takes_tags_out(dev))
+		return "VLAN tags are taken out of its frames (rx-vlan-hw-parse)";
+	return has_partial_sums(dev) ? "its packets may have unfinished checksums" : NULL;
+}
+
 struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
 				  const struct rule_needs *needs)
 {
@@ -49,8 +79,9 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 		.ethernet = dev->ethernet,
 		.limits = needs->limits,
 		.redirects = needs->redirects,
-		.via_tc = needs->redirects && mode == MODE_GENERIC,
-		.partial_sums = needs->redirects && !strcmp(dev->kind, "veth"),
+		.netns = needs->redirects ? netdev_namespace() : 0,
+		.via_tc = needs->redirects && xdp_redirects_by_tc(dev, mode),
+		.partial_sums = needs->redirects && has_partial_sums(dev),
 		.frags = dev->mtu > MTU_OF_ONE_PAGE,
 	};
 }
@@ -84,7 +115,7 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 	bpf_map__set_autocreate(skel->maps.rules, needs->fields);
 	bpf_map__set_autocreate(skel->maps.rule_counters, needs->fields);
 	bpf_map__set_autocreate(skel->maps.buckets, needs->limits);
-	bpf_map__set_autocreate(skel->maps.redirect_ports, needs->redirects);
+	bpf_map__set_autocreate(skel->maps.redirect_devs, needs->redirects);
 	if (!err && needs->fields)
 		err = bpf_map__reuse_fd(skel->maps.rules, needs->table);
 	if (!err && needs->fields)
@@ -93,7 +124,7 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 	if (!err && needs->limits)
 		err = bpf_map__set_pin_path(skel->maps.buckets, instance_path(in, "buckets"));
 	if (!err && needs->redirects)
-		err = reuse_pin(skel->maps.redirect_ports, instance_path(in, "redirect_ports"));
+		err = reuse_pin(skel->maps.redirect_devs, instance_path(in, "redirect_devs"));
 	return err;
 }
 

@@ -24,6 +24,15 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 int xdp_loaded_config(const struct instance *in, const char *device, enum attach_way way,
 		      struct weir_xdp_config *config);
 
+/* Whether XDP on this device leaves transmission to TC whatever the target takes: in generic mode,
+ * and where the frame is not the whole packet: VLAN tags that the device has taken out of it, jumbo
+ * segments whose checksums are unfinished. `mode` is MODE_GENERIC or any other. */
+bool xdp_redirects_by_tc(const struct netdev *dev, enum attach_mode mode);
+
+/* Why XDP on this device may leave a packet to TC although the target takes XDP frames; NULL: it
+ * never does. On veth and tun some packets carry more than their bytes tell. */
+const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode);
+
 /* How XDP programs share a device here: WAY_DISPATCHER, or WAY_LINK, which does not. */
 enum attach_way xdp_way(enum attach_mode mode);
 

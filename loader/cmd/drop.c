@@ -46,7 +46,7 @@ static const char *const meanings[REASONS] = {
 	[WEIR_BY_UNDECIDED] = "rules are loaded and the headers go too deep to decide",
 	[WEIR_BY_REDIRECT] = "a redirect rule matched and the packet could not be handed over",
 	[WEIR_BY_LOST] =
-		"redirected, but the target did not take it (down, full, or no NAPI there)",
+		"redirected by XDP, but the target did not take it (down, full, no NAPI there)",
 	[WEIR_REASONS] = "the program itself failed",
 };
 

@@ -213,6 +213,7 @@ int cmd_handshake_show(struct args *args)
 	if (err)
 		return err;
 	err = name ? device_open(&in, name, &list) : devices_open(&in, &list, &count);
+	instance_unlock(&in);
 	if (!err) {
 		err = show(list, count);
 		devices_free(list, count);

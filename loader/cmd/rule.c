@@ -60,7 +60,7 @@ static json_t *describe(const struct rule *r)
 
 	rule_format(r, text);
 	json_object_set_new(o, "id", json_integer(r->id));
-	json_object_set_new(o, "rule", json_string(text));
+	json_object_set_new(o, "rule", out_string(text));
 	json_object_set_new(o, "action", json_string(rule_action_name(r)));
 	set_text(o, "list", r->list);
 	if (*r->list) {

@@ -95,6 +95,7 @@ int cmd_status(struct args *args)
 	err = devices_open(&in, &list, &count);
 	if (!err) {
 		err = rules_get(&in, &set);
+		instance_unlock(&in);
 		if (!err)
 			err = out_show(document(&in, list, count, &set), tables,
 				       sizeof(tables) / sizeof(tables[0]));

@@ -4,7 +4,7 @@
  *
  *   /sys/fs/bpf/weir/<instance>/
  *     instance                     struct instance_record: schema, namespace
- *     rules rule_counters buckets redirect_ports
+ *     rules rule_counters buckets redirect_devs
  *     devices/<name>/              one per attached device, see device.h
  *
  * Every state change happens under one exclusive flock on /sys/fs/bpf/weir; a look at the pins

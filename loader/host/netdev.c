@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "loader/base/error.h"
@@ -377,6 +378,13 @@ int netdev_list(struct netdev **devs)
 		qsort(list.devs, list.count, sizeof(*list.devs), by_index);
 	*devs = list.devs;
 	return list.count;
+}
+
+__u32 netdev_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/net", &st) ? 0 : st.st_ino;
 }
 
 int netdev_enter(const char *netns)

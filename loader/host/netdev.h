@@ -44,4 +44,7 @@ int netdev_list(struct netdev **devs);
  * only the network namespace is changed. */
 int netdev_enter(const char *netns);
 
+/* Inode of the network namespace we are in; 0: unknown. */
+__u32 netdev_namespace(void);
+
 #endif

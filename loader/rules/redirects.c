@@ -11,10 +11,11 @@
 #include <bpf/bpf.h>
 
 #include "loader/attach/device.h"
+#include "loader/attach/xdp_link.h"
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"
 
-#define PORTS 256 /* as in xdp/redirect.h */
+#define DEVS 256 /* as in xdp/redirect.h */
 
 /* Whether XDP can transmit there by itself. Where the kernel does not tell (< 6.3), TC does it,
  * which is always right. */
@@ -60,9 +61,31 @@ static int check_source(const struct netdev *source, const struct netdev *target
 	return 0;
 }
 
+/* Why TC has to transmit for XDP; NULL: it never has to. */
+static const char *needs_tc(const struct netdev *source, const struct netdev *target,
+			    enum attach_mode mode)
+{
+	if (!takes_xdp(target))
+		return "the target takes no XDP frames";
+	return xdp_may_need_tc(source, mode);
+}
+
+static int check_pair(const struct netdev *source, const struct netdev *target,
+		      enum attach_mode mode, bool has_tc)
+{
+	const char *why = needs_tc(source, target, mode);
+	int err = check_source(source, target);
+
+	if (err || !why || has_tc)
+		return err;
+	return fail(-EOPNOTSUPP,
+		    "cannot redirect from %s to %s: %s, and TC, which would transmit then, is not "
+		    "attached to %s; attach it without --xdp-only",
+		    source->name, target->name, why, source->name);
+}
+
 static int check_attached(const struct device *d, const struct netdev *target)
 {
-	bool by_tc = !takes_xdp(target) || d->attachment.mode == MODE_GENERIC;
 	struct netdev source;
 	int err;
 
@@ -70,19 +93,28 @@ static int check_attached(const struct device *d, const struct netdev *target)
 	    d->attachment.xdp_way == WAY_NONE)
 		return 0;
 	err = netdev_by_index(d->attachment.ifindex, &source);
-	if (!err)
-		err = check_source(&source, target);
-	if (err)
-		return err;
-	if (by_tc && d->attachment.tc_way == WAY_NONE)
-		return fail(-EOPNOTSUPP,
-			    "cannot redirect from %s to %s: %s, and TC, which could "
-			    "transmit for it, is not attached; 'weir detach %s' and "
-			    "attach without --xdp-only",
-			    d->name, target->name,
-			    takes_xdp(target) ? "XDP is in generic mode" : "it takes no XDP frames",
-			    d->name);
-	return 0;
+	return err ? err
+		   : check_pair(&source, target, d->attachment.mode,
+				d->attachment.tc_way != WAY_NONE);
+}
+
+int redirects_check_device(const struct rule_set *set, const struct netdev *source,
+			   enum attach_mode mode, bool has_tc)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < set->count && !err; i++) {
+		const struct rule *r = &set->rules[i];
+		struct netdev target;
+
+		if (r->action != WEIR_A_REDIRECT || (*r->dev && strcmp(r->dev, source->name)))
+			continue;
+		if (netdev_by_name(r->target, &target))
+			forget_failure();
+		else if (target.ifindex != source->ifindex)
+			err = check_pair(source, &target, mode, has_tc);
+	}
+	return err;
 }
 
 int redirects_check(const struct instance *in, const struct rule *rule)
@@ -118,68 +150,45 @@ static __u32 index_of(const char *name)
 
 static int open_devmap(const struct instance *in)
 {
-	const char *pin = instance_path(in, "redirect_ports");
-	int fd = pin_open(pin);
+	const char *pin = instance_path(in, "redirect_devs");
+	int fd = pin_open(pin), err;
 
 	if (fd != -ENOENT)
 		return fd;
-	fd = bpf_map_create(BPF_MAP_TYPE_DEVMAP, "redirect_ports", sizeof(__u32), sizeof(__u32),
-			    PORTS, NULL);
+	fd = bpf_map_create(BPF_MAP_TYPE_DEVMAP_HASH, "redirect_devs", sizeof(__u32), sizeof(__u32),
+			    DEVS, NULL);
 	if (fd >= 0 && bpf_obj_pin(fd, pin)) {
+		err = -errno;
 		close(fd);
-		return -errno;
+		return err;
 	}
 	return fd;
 }
 
-/* The devmap's entry for this device, made if there is none. */
-static int find_port(int devmap, __u32 ifindex, __u32 *port)
-{
-	__u32 entry, unused = PORTS;
-
-	for (__u32 i = 0; i < PORTS; i++) {
-		if (bpf_map_lookup_elem(devmap, &i, &entry))
-			entry = 0;
-		if (entry == ifindex) {
-			*port = i;
-			return 0;
-		}
-		if (!entry && unused == PORTS)
-			unused = i;
-	}
-	if (unused == PORTS)
-		return -ENOSPC;
-	*port = unused;
-	return bpf_map_update_elem(devmap, &unused, &ifindex, BPF_ANY) ? -errno : 0;
-}
-
-static int resolve(int devmap, const char *name, struct redirect_port *port)
+static int resolve(int devmap, const char *name, struct redirect_target *t)
 {
 	struct netdev target;
 	int err;
 
-	*port = (struct redirect_port){.via_tc = true};
-	strcpy(port->name, name);
-	port->ifindex = if_nametoindex(name);
-	if (!port->ifindex)
+	*t = (struct redirect_target){.via_tc = true};
+	strcpy(t->name, name);
+	t->ifindex = if_nametoindex(name);
+	if (!t->ifindex)
 		return 0;
-	err = netdev_by_index(port->ifindex, &target);
+	err = netdev_by_index(t->ifindex, &target);
 	if (err)
 		return err;
-	port->via_tc = !takes_xdp(&target);
-	if (port->via_tc)
+	t->via_tc = !takes_xdp(&target);
+	if (t->via_tc || !bpf_map_update_elem(devmap, &t->ifindex, &t->ifindex, BPF_ANY))
 		return 0;
-	err = find_port(devmap, port->ifindex, &port->port);
-	if (err)
-		return fail(err, "cannot prepare redirects to %s: %s", name,
-			    err == -ENOSPC ? "there are 256 targets already" : strerror(-err));
-	return 0;
+	return fail(-errno, "cannot prepare redirects to %s: %s", name,
+		    errno == E2BIG ? "there are 256 targets already" : strerror(errno));
 }
 
 static bool known(const struct table_names *names, const char *name)
 {
 	for (size_t i = 0; i < names->count; i++)
-		if (!strcmp(names->ports[i].name, name))
+		if (!strcmp(names->targets[i].name, name))
 			return true;
 	return false;
 }
@@ -187,14 +196,14 @@ static bool known(const struct table_names *names, const char *name)
 int redirects_resolve(const struct instance *in, const struct rule_set *set,
 		      struct table_names *names)
 {
-	struct redirect_port *ports;
+	struct redirect_target *targets;
 	int devmap = -1, err = 0;
 
 	*names = (struct table_names){.ifindex = index_of};
-	ports = calloc(set->count + 1, sizeof(*ports));
-	if (!ports)
+	targets = calloc(set->count + 1, sizeof(*targets));
+	if (!targets)
 		return fail(-ENOMEM, "out of memory");
-	names->ports = ports;
+	names->targets = targets;
 	for (size_t i = 0; i < set->count && !err; i++) {
 		const struct rule *r = &set->rules[i];
 
@@ -206,7 +215,7 @@ int redirects_resolve(const struct instance *in, const struct rule_set *set,
 			err = fail(devmap, "cannot make the map of redirect targets: %s",
 				   strerror(-devmap));
 		else
-			err = resolve(devmap, r->target, &ports[names->count++]);
+			err = resolve(devmap, r->target, &targets[names->count++]);
 	}
 	if (devmap >= 0)
 		close(devmap);
@@ -215,24 +224,34 @@ int redirects_resolve(const struct instance *in, const struct rule_set *set,
 	return err;
 }
 
+static bool in_use(const struct table_names *names, __u32 ifindex)
+{
+	for (size_t i = 0; i < names->count; i++)
+		if (names->targets[i].ifindex == ifindex && !names->targets[i].via_tc)
+			return true;
+	return false;
+}
+
 void redirects_settle(const struct instance *in, const struct table_names *names)
 {
-	int devmap = pin_open(instance_path(in, "redirect_ports"));
-	bool used[PORTS] = {};
+	int devmap = pin_open(instance_path(in, "redirect_devs"));
+	__u32 key, next;
+	bool more;
 
 	if (devmap < 0)
 		return;
-	for (size_t i = 0; i < names->count; i++)
-		if (!names->ports[i].via_tc)
-			used[names->ports[i].port] = true;
-	for (__u32 i = 0; i < PORTS; i++)
-		if (!used[i])
-			bpf_map_delete_elem(devmap, &i);
+	more = !bpf_map_get_next_key(devmap, NULL, &next);
+	while (more) {
+		key = next;
+		more = !bpf_map_get_next_key(devmap, &key, &next);
+		if (!in_use(names, key))
+			bpf_map_delete_elem(devmap, &key);
+	}
 	close(devmap);
 }
 
 void redirects_release(struct table_names *names)
 {
-	free((void *)names->ports);
+	free((void *)names->targets);
 	*names = (struct table_names){};
 }

@@ -3,11 +3,17 @@
 #ifndef WEIR_REDIRECTS_H
 #define WEIR_REDIRECTS_H
 
+#include "loader/attach/device.h"
 #include "loader/host/instance.h"
+#include "loader/host/netdev.h"
 #include "table.h"
 
 /* Refuses, with reason and remedy, a rule whose frames would not arrive. */
 int redirects_check(const struct instance *in, const struct rule *rule);
+
+/* The same for a device that is about to be attached, under the rules that there are. */
+int redirects_check_device(const struct rule_set *set, const struct netdev *source,
+			   enum attach_mode mode, bool has_tc);
 
 /* What the names in the rules stand for now. Targets that take XDP frames get an entry in the
  * devmap, which no entry in use gives way for. */

@@ -66,6 +66,7 @@ static bool clear_host_bits(__u8 *address, unsigned int length, unsigned int siz
 
 int prefix_parse(const char *text, struct prefix *prefix)
 {
+	static const __u8 mapped[12] = {[10] = 0xff, [11] = 0xff};
 	char address[INET6_ADDRSTRLEN], right[PREFIX_TEXT];
 	const char *slash = strchr(text, '/');
 	size_t n = slash ? (size_t)(slash - text) : strlen(text);
@@ -83,6 +84,10 @@ int prefix_parse(const char *text, struct prefix *prefix)
 		p.family = 6;
 	else
 		return misuse("'%.60s' is no address; wanted 192.0.2.0/24 or 2001:db8::/32", text);
+	if (p.family == 6 && !memcmp(p.address, mapped, sizeof(mapped)))
+		return misuse("'%s' is an IPv4 address inside IPv6, which no packet carries; write "
+			      "it as IPv4: %s",
+			      text, strrchr(address, ':') + 1);
 	size = p.family == 4 ? 4 : 16;
 	length = size * 8;
 	if (slash && parse_number("prefix length", slash + 1, 0, size * 8, &length))

@@ -26,7 +26,7 @@ struct prefix {
 #define RULE_LIST_NAME 48
 
 struct rule {
-	__u32 id;	       /* names the rule for `del`; never used twice */
+	__u32 id;	       /* names the rule for `del`; not used twice while there are rules */
 	__u32 slot;	       /* index of its counter */
 	__u8 action;	       /* enum weir_action */
 	__u8 list_matches_dst; /* the list is of destinations, not sources */
@@ -35,8 +35,10 @@ struct rule {
 	__u16 dport[2];
 	struct prefix src;
 	struct prefix dst;
-	char dev[IFNAMSIZ];	   /* "": every device */
-	char target[IFNAMSIZ];	   /* redirect */
+	__u32 dev_ifindex;     /* what the names meant last; 0: nothing. A device that is renamed */
+	__u32 target_ifindex;  /* takes its rules along */
+	char dev[IFNAMSIZ];    /* "": every device */
+	char target[IFNAMSIZ]; /* redirect */
 	char list[RULE_LIST_NAME]; /* "": no list */
 	__u32 prefixes;		   /* how many the list has */
 	__u32 burst;		   /* limit: packets */

@@ -119,6 +119,8 @@ static bool same_rule(struct rule a, struct rule b)
 	a.id = b.id;
 	a.slot = b.slot;
 	a.since_ns = b.since_ns;
+	a.dev_ifindex = b.dev_ifindex;
+	a.target_ifindex = b.target_ifindex;
 	return !memcmp(&a, &b, sizeof(a));
 }
 
@@ -272,24 +274,10 @@ int rules_flush(struct instance *in, size_t *count)
 	*count = 0;
 	if (!tables_load(in, &set)) {
 		*count = set.count;
-		none.next_id = set.next_id;
 		rule_set_free(&set);
 	}
 	forget_failure();
 	err = tables_publish(in, &none);
-	return err;
-}
-
-int rules_refresh(struct instance *in)
-{
-	struct rule_set set;
-	int err = tables_load(in, &set);
-
-	if (err)
-		return err;
-	if (set.count)
-		err = tables_publish(in, &set);
-	rule_set_free(&set);
 	return err;
 }
 

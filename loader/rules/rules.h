@@ -21,9 +21,6 @@ int rules_add_list(struct instance *in, const struct rule *rule, const struct pr
 int rules_delete(struct instance *in, const __u32 *ids, size_t count);
 int rules_flush(struct instance *in, size_t *count);
 
-/* Names in rules stand for devices; call when a device came or went. */
-int rules_refresh(struct instance *in);
-
 /* What each rule has counted, in order of the set, over all CPUs. */
 int rules_counters(const struct instance *in, const struct rule_set *set,
 		   struct weir_counter *counters);

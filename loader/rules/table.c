@@ -239,28 +239,27 @@ static int add_rows(struct compiler *c)
 	return 0;
 }
 
-static const struct redirect_port *port_of(const struct compiler *c, const char *name)
+static const struct redirect_target *target_of(const struct compiler *c, const char *name)
 {
 	for (size_t i = 0; i < c->names->count; i++)
-		if (!strcmp(c->names->ports[i].name, name))
-			return &c->names->ports[i];
+		if (!strcmp(c->names->targets[i].name, name))
+			return &c->names->targets[i];
 	return NULL;
 }
 
 static struct weir_table_rule table_rule(const struct compiler *c, const struct rule *r)
 {
 	struct weir_table_rule t = {.slot = r->slot, .action = r->action, .exists = 1};
-	const struct redirect_port *port;
+	const struct redirect_target *target;
 
 	if (r->action == WEIR_A_LIMIT) {
 		t.interval = 1000000000000000ull / r->rate_micro;
 		t.burst = (r->burst - 1) * t.interval;
 	}
-	port = r->action == WEIR_A_REDIRECT ? port_of(c, r->target) : NULL;
-	if (port) {
-		t.target = port->ifindex;
-		t.port = port->port;
-		t.flags = port->via_tc ? WEIR_R_VIA_TC : 0;
+	target = r->action == WEIR_A_REDIRECT ? target_of(c, r->target) : NULL;
+	if (target) {
+		t.target = target->ifindex;
+		t.flags = target->via_tc ? WEIR_R_VIA_TC : 0;
 	}
 	return t;
 }

@@ -6,10 +6,9 @@
 #include "rule.h"
 
 /* Where a redirect rule's frames go. */
-struct redirect_port {
+struct redirect_target {
 	char name[IFNAMSIZ];
 	__u32 ifindex;
-	__u32 port; /* index in the devmap */
 	bool via_tc;
 };
 
@@ -17,7 +16,7 @@ struct redirect_port {
 struct table_names {
 	/* The device's ifindex, or 0 when there is none now: the rule then matches nothing. */
 	__u32 (*ifindex)(const char *name);
-	const struct redirect_port *ports;
+	const struct redirect_target *targets;
 	size_t count;
 };
 

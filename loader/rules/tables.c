@@ -2,6 +2,7 @@
 #include "tables.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -162,16 +163,18 @@ static int swap(const struct rule_needs *now, const struct table *table)
 	int fd, err = 0;
 
 	if (!bytes)
-		return -ENOMEM;
+		return fail(-ENOMEM, "out of memory");
 	memcpy(bytes, table->bytes, table->size);
 	fd = make_table_map(now->table_bytes, bytes);
 	free(bytes);
-	if (fd < 0)
-		return fd;
-	if (bpf_map_update_elem(now->table, &key, &fd, BPF_ANY))
+	if (fd >= 0 && bpf_map_update_elem(now->table, &key, &fd, BPF_ANY))
 		err = -errno;
-	close(fd);
-	return err;
+	if (fd >= 0)
+		close(fd);
+	if (fd < 0 || err)
+		return fail(fd < 0 ? fd : err, "cannot swap the rule table: %s",
+			    strerror(fd < 0 ? -fd : -err));
+	return 0;
 }
 
 /* The devices go over one by one; if one cannot, those that went are brought back. */
@@ -200,7 +203,7 @@ static int move(struct instance *in, const struct rule_needs *now, struct rule_n
 /* Without rules nothing of them stays. */
 static int clear(struct instance *in)
 {
-	static const char *const pins[] = {"rules", "rule_counters", "buckets", "redirect_ports"};
+	static const char *const pins[] = {"rules", "rule_counters", "buckets", "redirect_devs"};
 	int err = devices_reconcile(in, &no_needs);
 
 	for (size_t i = 0; i < sizeof(pins) / sizeof(pins[0]) && !err; i++)
@@ -220,11 +223,9 @@ static int publish(struct instance *in, const struct rule_set *set, const struct
 	if (!set->count) {
 		err = clear(in);
 	} else if (interchangeable(&now, &next)) {
-		err = swap(&now, table);
-		if (err)
-			err = fail(err, "cannot swap the rule table: %s", strerror(-err));
-		else
-			err = devices_reconcile(in, &now);
+		err = devices_reconcile(in, &now);
+		if (!err)
+			err = swap(&now, table);
 	} else {
 		err = move(in, &now, &next, table);
 	}
@@ -232,12 +233,67 @@ static int publish(struct instance *in, const struct rule_set *set, const struct
 	return err;
 }
 
-int tables_publish(struct instance *in, const struct rule_set *set)
+/* The index of the device that a rule names, which may have another name by now. */
+static bool follow(char *name, __u32 *ifindex)
+{
+	char now[IF_NAMESIZE];
+	__u32 index;
+
+	if (!*name)
+		return false;
+	if (*ifindex && if_indextoname(*ifindex, now)) {
+		if (!strcmp(name, now))
+			return false;
+		strcpy(name, now);
+		return true;
+	}
+	index = if_nametoindex(name);
+	if (index == *ifindex)
+		return false;
+	*ifindex = index;
+	return true;
+}
+
+static bool follow_devices(struct rule_set *set)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < set->count; i++) {
+		struct rule *r = &set->rules[i];
+
+		changed |= follow(r->dev, &r->dev_ifindex);
+		changed |= follow(r->target, &r->target_ifindex);
+		if (changed && *r->dev && !r->dev_ifindex)
+			notice("rule %u: there is no device %s now, so it matches nothing", r->id,
+			       r->dev);
+	}
+	return changed;
+}
+
+int tables_settle(struct instance *in)
+{
+	struct rule_needs needs;
+	struct rule_set set;
+	int err;
+
+	/* A table that cannot be read is for the command itself to tell of: it may be a flush. */
+	if (tables_load(in, &set) || tables_needs(in, &needs)) {
+		forget_failure();
+		return 0;
+	}
+	err = follow_devices(&set) ? tables_publish(in, &set) : devices_reconcile(in, &needs);
+	tables_release(&needs);
+	rule_set_free(&set);
+	return err;
+}
+
+int tables_publish(struct instance *in, struct rule_set *set)
 {
 	struct table_names names;
 	struct table table;
 	int err;
 
+	follow_devices(set);
 	err = redirects_resolve(in, set, &names);
 	if (err)
 		return err;

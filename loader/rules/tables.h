@@ -14,8 +14,12 @@
 
 /* The current rules; none: an empty set, with next_id and seed ready for use. */
 int tables_load(const struct instance *in, struct rule_set *set);
-/* Makes `set` the current rules. On an error nothing has changed. */
-int tables_publish(struct instance *in, const struct rule_set *set);
+/* Makes `set` the current rules, with names and indexes of their devices as they are now. On an
+ * error nothing has changed. */
+int tables_publish(struct instance *in, struct rule_set *set);
+/* Brings devices and table to what the rules say: after devices were renamed, came or went, and
+ * after a command that was killed between the two. */
+int tables_settle(struct instance *in);
 
 /* What the current rules need of the programs; the caller lets go with tables_release(). */
 int tables_needs(const struct instance *in, struct rule_needs *needs);

@@ -84,8 +84,8 @@ static int fill_set(struct rule_set *set, const struct weir_setup *setup)
 
 static int compile(const struct weir_setup *setup, struct table *table)
 {
-	struct redirect_port port = {.name = EXIT, .ifindex = live_exit()};
-	struct table_names names = {.ifindex = if_nametoindex, .ports = &port, .count = 1};
+	struct redirect_target exit = {.name = EXIT, .ifindex = live_exit()};
+	struct table_names names = {.ifindex = if_nametoindex, .targets = &exit, .count = 1};
 	struct rule_set set;
 	int err = fill_set(&set, setup);
 
@@ -133,7 +133,7 @@ static int load(struct weir_xdp_bpf *skel, const struct weir_setup *setup,
 	if (!err)
 		err = bpf_map_update_elem(bpf_map__fd(skel->maps.rules), &key, &map, BPF_ANY);
 	if (!err)
-		err = bpf_map_update_elem(bpf_map__fd(skel->maps.redirect_ports), &key, &target,
+		err = bpf_map_update_elem(bpf_map__fd(skel->maps.redirect_devs), &target, &target,
 					  BPF_ANY);
 	close(map);
 	return err;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What BPF_PROG_TEST_RUN cannot make: packets marked by XDP, and packets whose headers lie outside
  * the linear part. Real devices in a namespace of this process; frames through packet sockets. */
+#include "loader/host/netdev.h"
 #include "tests/datapath/tc_segments.h"
 
 #include <linux/bpf.h>
@@ -53,12 +54,12 @@ static int attach(const struct bpf_program *program, const char *device, int typ
 	return link;
 }
 
-/* Leaves struct weir_meta and passes. */
-static int marker(__u32 target)
+/* Leaves struct weir_meta, as XDP on the device `from` does, and passes. */
+static int marker(__u32 from, __u32 target)
 {
 	const struct bpf_insn program[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 6, .src_reg = 1},
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = -16},
 		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_xdp_adjust_meta},
 		{.code = BPF_LDX | BPF_MEM | BPF_W,
 		 .dst_reg = 2,
@@ -66,10 +67,12 @@ static int marker(__u32 target)
 		 .off = offsetof(struct xdp_md, data_meta)},
 		{.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 3, .src_reg = 6},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 1, .src_reg = 2},
-		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 1, .imm = 8},
-		{.code = BPF_JMP | BPF_JGT | BPF_X, .dst_reg = 1, .src_reg = 3, .off = 2},
+		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = 1, .imm = 16},
+		{.code = BPF_JMP | BPF_JGT | BPF_X, .dst_reg = 1, .src_reg = 3, .off = 4},
 		{.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 2, .imm = WEIR_META_MAGIC},
-		{.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 2, .off = 4, .imm = target},
+		{.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 2, .off = 4, .imm = netdev_namespace()},
+		{.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 2, .off = 8, .imm = from},
+		{.code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = 2, .off = 12, .imm = target},
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = XDP_PASS},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
@@ -102,7 +105,10 @@ static void test_marked_by_xdp(void **state)
 	struct packet packet;
 
 	(void)state;
+	config.netns = netdev_namespace();
+	config.ifindex = if_nametoindex("a1");
 	observer_open_with(&first, &config);
+	config.ifindex = if_nametoindex("b1");
 	observer_open_with(&second, &config);
 	links[0] = attach(first.skel->progs.weir_ingress, "a1", TCX_INGRESS_TYPE);
 	links[1] = attach(second.skel->progs.weir_ingress, "b1", TCX_INGRESS_TYPE);
@@ -111,12 +117,12 @@ static void test_marked_by_xdp(void **state)
 	build(&packet, &s, true);
 	assert_false(arrives(from, to, &packet));
 	assert_int_equal(endpoint_of(&first, WEIR_SERVER, 80).stats.syn, 1);
-	xdp = marker(if_nametoindex("b0"));
+	xdp = marker(if_nametoindex("a1"), if_nametoindex("b0"));
 	assert_int_equal(bpf_xdp_attach(if_nametoindex("a1"), xdp, XDP_FLAGS_SKB_MODE, NULL), 0);
 	assert_true(arrives(from, to, &packet));
 	assert_int_equal(counters_of(&first).redirected, 1);
 	assert_int_equal(endpoint_of(&first, WEIR_SERVER, 80).stats.syn_retransmits, 0);
-	/* The mark does not go with the packet. */
+	/* The mark may go with the packet, but means nothing there. */
 	assert_int_equal(counters_of(&second).redirected, 0);
 	assert_int_equal(endpoint_of(&second, WEIR_SERVER, 80).stats.syn, 1);
 	bpf_xdp_detach(if_nametoindex("a1"), XDP_FLAGS_SKB_MODE, NULL);

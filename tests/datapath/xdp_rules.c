@@ -30,9 +30,9 @@ struct truth {
 
 /* ---- what the names of the rules mean: dev6 is gone, dev7 has the greatest index ---- */
 
-#define DEVICE_GONE    6
-#define DEVICE_VIA_TC  5
-#define DEVICE_NO_PORT 4 /* known, but its devmap entry is empty */
+#define DEVICE_GONE	6
+#define DEVICE_VIA_TC	5
+#define DEVICE_NO_ENTRY 4 /* known, but its devmap entry is empty */
 
 static __u32 index_of(unsigned int device)
 {
@@ -44,16 +44,15 @@ static __u32 ifindex(const char *name)
 	return index_of(name[3] - '0');
 }
 
-static struct redirect_port ports[RANDOM_DEVICES];
-static struct table_names names = {.ifindex = ifindex, .ports = ports, .count = RANDOM_DEVICES};
+static struct redirect_target targets[RANDOM_DEVICES];
+static struct table_names names = {.ifindex = ifindex, .targets = targets, .count = RANDOM_DEVICES};
 
 static void name_ports(void)
 {
 	for (int i = 0; i < RANDOM_DEVICES; i++) {
-		sprintf(ports[i].name, "dev%d", i);
-		ports[i].ifindex = index_of(i);
-		ports[i].port = 20 + i;
-		ports[i].via_tc = i == DEVICE_VIA_TC;
+		sprintf(targets[i].name, "dev%d", i);
+		targets[i].ifindex = index_of(i);
+		targets[i].via_tc = i == DEVICE_VIA_TC;
 	}
 }
 
@@ -184,7 +183,7 @@ static struct answer obey(const struct rule_set *set, size_t rule, const struct 
 	}
 	if (target == DEVICE_VIA_TC)
 		return (struct answer){XDP_PASS, WEIR_REDIRECT, WEIR_REASONS, index_of(target)};
-	if (target == DEVICE_NO_PORT)
+	if (target == DEVICE_NO_ENTRY)
 		return drop_for(WEIR_BY_REDIRECT);
 	return (struct answer){XDP_REDIRECT, WEIR_REDIRECT, WEIR_REASONS, 0};
 }
@@ -385,7 +384,7 @@ static void check_packet(struct xdp_run *run, struct draft *draft, struct weir_c
 	struct xdp_result result;
 
 	xdp_run_frame(run, &draft->packet, &result);
-	if (result.code != a.code || result.meta.ifindex != a.meta ||
+	if (result.code != a.code || result.meta.target != a.meta ||
 	    !xdp_run_counted_only(&result.counters, a.verdict, draft->truth.class, a.reason,
 				  draft->packet.length) ||
 	    (rule >= 0 && xdp_run_rule(run, set->rules[rule].slot).packets !=
@@ -418,8 +417,8 @@ static void check_set(struct dice *d, const struct random_style *style, size_t r
 		config.ifindex = draft.device = 0x7fffffff;
 	xdp_run_open(&run, &config, &set, &names);
 	for (int i = 0; i < RANDOM_DEVICES && xdp_run_redirects(&run); i++)
-		if (i != DEVICE_NO_PORT)
-			xdp_run_redirect_port(&run, ports[i].port);
+		if (i != DEVICE_NO_ENTRY)
+			xdp_run_redirect_target(&run, targets[i].ifindex);
 	for (int i = 0; i < packets; i++) {
 		draw_packet(d, &draft);
 		check_packet(&run, &draft, expected);

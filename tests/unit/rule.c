@@ -67,7 +67,6 @@ static void test_formats(void **state)
 		{"drop dst ::/0", "drop dst ::/0"},
 		{"drop src 192.0.2.1/32", "drop src 192.0.2.1"},
 		{"drop src 2001:DB8:0:0::/64", "drop src 2001:db8::/64"},
-		{"drop src ::ffff:192.0.2.1", "drop src ::ffff:192.0.2.1"},
 		{"drop dport 80 proto tcp src 10.0.0.0/8",
 		 "drop src 10.0.0.0/8 proto tcp dport 80"},
 		{"drop sport 0-65535", "drop"},
@@ -328,6 +327,7 @@ static void test_bad_lists(void **state)
 	assert_bad_list("# a\n\n\r\n10.0.0.0/8\nnonsense", "line 5: 'nonsense' is no address");
 	assert_bad_list("10.0.0.0/8 11.0.0.0/8\n", "line 1: prefix length '8 11.0.0.0/8'");
 	assert_bad_list("10.0.0.1/24\n", "line 1: '10.0.0.1/24' has bits behind");
+	assert_bad_list("::ffff:192.0.2.1\n", "line 1: '::ffff:192.0.2.1' is an IPv4 address");
 	assert_bad_list("10.0.0.0/8\n,\n", "line 2: ','");
 	assert_bad_list("", "holds no prefix");
 	assert_bad_list("\n", "holds no prefix");

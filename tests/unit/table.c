@@ -23,12 +23,12 @@ static __u32 ifindex(const char *name)
 	return strcmp(name, "gone") ? name[3] - '0' + 1 : 0;
 }
 
-static const struct redirect_port ports[] = {
-	{.name = "dev3", .ifindex = 4, .port = 11},
-	{.name = "dev4", .ifindex = 5, .port = 12, .via_tc = true},
+static const struct redirect_target targets[] = {
+	{.name = "dev3", .ifindex = 4},
+	{.name = "dev4", .ifindex = 5, .via_tc = true},
 };
 
-static const struct table_names names = {.ifindex = ifindex, .ports = ports, .count = 2};
+static const struct table_names names = {.ifindex = ifindex, .targets = targets, .count = 2};
 
 static const struct rule any = {.proto = RULE_ANY_PROTO, .sport = {0, 65535}, .dport = {0, 65535}};
 
@@ -199,7 +199,6 @@ static void test_head_and_rules(void **state)
 	assert_int_equal(compiled_rule(&table, 1)->interval, 2000000);
 	assert_int_equal(compiled_rule(&table, 1)->burst, 49 * 2000000ull);
 	assert_int_equal(compiled_rule(&table, 2)->target, 4);
-	assert_int_equal(compiled_rule(&table, 2)->port, 11);
 	assert_int_equal(compiled_rule(&table, 2)->flags, 0);
 	assert_int_equal(compiled_rule(&table, 3)->target, 5);
 	assert_int_equal(compiled_rule(&table, 3)->flags, WEIR_R_VIA_TC);

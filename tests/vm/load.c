@@ -95,7 +95,7 @@ static void load_xdp(const struct xdp_case *c)
 		bpf_map__set_autocreate(skel->maps.rules, c->config.fields);
 		bpf_map__set_autocreate(skel->maps.rule_counters, c->config.fields);
 		bpf_map__set_autocreate(skel->maps.buckets, c->config.limits);
-		bpf_map__set_autocreate(skel->maps.redirect_ports, c->config.redirects);
+		bpf_map__set_autocreate(skel->maps.redirect_devs, c->config.redirects);
 		xdp_choose_program(skel);
 		err = weir_xdp_bpf__load(skel);
 	}
