@@ -6,6 +6,7 @@
 
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
+[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
 . tests/topology.sh
 
 TRAFFIC=$HERE/netns/traffic.py
@@ -13,8 +14,6 @@ OUTPUT=$SCRATCH/output
 done_count=0 failed_count=0 starts=0 started='' said=''
 logs=()
 client='' host='' server=''
-
-[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
 
 finish() {
 	local status=$?
