@@ -396,33 +396,38 @@ static char *trim(char *line)
 	return line;
 }
 
+static int add_line(const char *text, struct prefix **list, size_t *count, size_t *room)
+{
+	struct prefix *more;
+
+	if (*count == *room) {
+		*room = *room ? *room * 2 : 1024;
+		more = realloc(*list, *room * sizeof(**list));
+		if (!more)
+			return fail(-ENOMEM, "out of memory");
+		*list = more;
+	}
+	return prefix_parse(text, &(*list)[(*count)++]);
+}
+
 static int read_lines(FILE *f, const char *name, struct prefix **list, size_t *count)
 {
 	size_t room = 0, size = 0, number = 0;
 	char *line = NULL;
+	ssize_t length;
 	int err = 0;
 
-	while (!err && getline(&line, &size, f) >= 0) {
+	while (!err && (length = getline(&line, &size, f)) >= 0) {
+		bool whole = (size_t)length == strlen(line);
 		char *text = trim(line);
 
 		number++;
-		if (!*text)
-			continue;
-		if (*count == room) {
-			struct prefix *more;
-
-			room = room ? room * 2 : 1024;
-			more = realloc(*list, room * sizeof(**list));
-			if (!more) {
-				err = fail(-ENOMEM, "out of memory at %s line %zu", name, number);
-				break;
-			}
-			*list = more;
-		}
-		err = prefix_parse(text, &(*list)[*count]);
+		if (!whole)
+			err = misuse("a NUL byte is no part of an address");
+		else if (*text)
+			err = add_line(text, list, count, &room);
 		if (err)
 			err = at_line(name, number);
-		++*count;
 	}
 	if (!err && ferror(f))
 		err = fail(-EIO, "%s: reading failed after line %zu", name, number);
