@@ -96,17 +96,10 @@ static json_t *device_json(const struct tracked *item, bool recent)
 static int show(struct tracker *tracker, struct ticker *ticker)
 {
 	json_t *devices;
-	int err = tracker_read(tracker);
+	int err = pace_sample(tracker, ticker);
 
 	if (err)
-		return err;
-	if (tracker->alive) {
-		if (!ticker_wait(ticker))
-			return 0;
-		err = tracker_read(tracker);
-		if (err)
-			return err;
-	}
+		return err < 0 ? err : 0;
 	devices = json_array();
 	for (size_t i = 0; i < tracker->count; i++)
 		if (!tracker->items[i].gone)

@@ -34,6 +34,15 @@ int pace_parse(struct pace *pace, struct args *args)
 	return err;
 }
 
+int pace_sample(struct tracker *tracker, struct ticker *ticker)
+{
+	int err = tracker_read(tracker);
+
+	if (err || !tracker->alive)
+		return err;
+	return ticker_wait(ticker) ? tracker_read(tracker) : PACE_ENDED;
+}
+
 json_t *pace_stamp(json_t *row, double seconds)
 {
 	struct timespec now;

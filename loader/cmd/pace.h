@@ -22,6 +22,11 @@ int pace_run(const struct pace *pace, struct ticker *ticker, struct tracker *tra
 	     struct out_stream *stream,
 	     int (*show)(struct out_stream *stream, const struct tracked *item));
 
+/* Reads the counters twice, an interval apart, so that there are rates. 0, PACE_ENDED when the user
+ * interrupts, or < 0. */
+#define PACE_ENDED 1
+int pace_sample(struct tracker *tracker, struct ticker *ticker);
+
 /* The row, which it takes over, behind "time" (UTC) and "seconds", the interval's length. */
 json_t *pace_stamp(json_t *row, double seconds);
 

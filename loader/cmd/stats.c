@@ -51,17 +51,10 @@ static int show_once(struct tracker *tracker, struct ticker *ticker)
 {
 	json_t *devices;
 	double seconds = 0;
-	int err = tracker_read(tracker);
+	int err = pace_sample(tracker, ticker);
 
 	if (err)
-		return err;
-	if (tracker->alive) {
-		if (!ticker_wait(ticker))
-			return 0;
-		err = tracker_read(tracker);
-		if (err)
-			return err;
-	}
+		return err < 0 ? err : 0;
 	devices = json_array();
 	for (size_t i = 0; i < tracker->count; i++) {
 		if (tracker->items[i].gone)

@@ -174,27 +174,6 @@ static int check_devices(const struct instance *in, const struct rule *rule)
 	return err;
 }
 
-int rules_add(struct instance *in, const struct rule *rule, __u32 before, __u32 *id)
-{
-	struct rule fresh = *rule;
-	struct rule_set set;
-	int err;
-
-	err = check_devices(in, rule);
-	if (!err)
-		err = tables_load(in, &set);
-	if (err)
-		return err;
-	err = refuse_twin(&set, rule);
-	if (!err)
-		err = add_new(in, &set, &fresh, NULL, before);
-	if (!err)
-		err = tables_publish(in, &set);
-	*id = fresh.id;
-	rule_set_free(&set);
-	return err;
-}
-
 static size_t list_position(const struct rule_set *set, const char *name)
 {
 	size_t i = 0;
@@ -223,8 +202,8 @@ static int put_list(const struct instance *in, struct rule_set *set, struct rule
 	return insert(set, position, rule, list);
 }
 
-int rules_add_list(struct instance *in, const struct rule *rule, const struct prefix *list,
-		   size_t count, __u32 before, __u32 *id)
+static int add(struct instance *in, const struct rule *rule, const struct prefix *list,
+	       __u32 before, __u32 *id)
 {
 	struct rule fresh = *rule;
 	struct rule_set set;
@@ -235,13 +214,29 @@ int rules_add_list(struct instance *in, const struct rule *rule, const struct pr
 		err = tables_load(in, &set);
 	if (err)
 		return err;
-	fresh.prefixes = count;
-	err = put_list(in, &set, &fresh, list, before);
+	if (list)
+		err = put_list(in, &set, &fresh, list, before);
+	else
+		err = refuse_twin(&set, rule) ?: add_new(in, &set, &fresh, NULL, before);
 	if (!err)
 		err = tables_publish(in, &set);
 	*id = fresh.id;
 	rule_set_free(&set);
 	return err;
+}
+
+int rules_add(struct instance *in, const struct rule *rule, __u32 before, __u32 *id)
+{
+	return add(in, rule, NULL, before, id);
+}
+
+int rules_add_list(struct instance *in, const struct rule *rule, const struct prefix *list,
+		   size_t count, __u32 before, __u32 *id)
+{
+	struct rule listed = *rule;
+
+	listed.prefixes = count;
+	return add(in, &listed, list, before, id);
 }
 
 int rules_delete(struct instance *in, const __u32 *ids, size_t count)
