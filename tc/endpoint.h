@@ -8,6 +8,8 @@
 
 #include "abi.h"
 
+#define LATENCY_RAISE_TRIES 4
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -16,7 +18,7 @@ struct {
 } endpoints SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEIR_ENDPOINTS);
 	__type(key, __u32);
 	__type(value, struct weir_endpoint_stats);
@@ -39,6 +41,13 @@ static __always_inline struct weir_tc_counters *program_counters(void)
 static __always_inline struct weir_endpoint_stats *stats_of(__u32 slot)
 {
 	return bpf_map_lookup_elem(&endpoint_stats, &slot);
+}
+
+/* The counters of an endpoint are shared by all CPUs: only handshake packets write them, which can
+ * pay for atomic additions, and a copy per CPU would take 428 KB of each. */
+static __always_inline void count(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
 }
 
 static __always_inline struct weir_endpoint *endpoint_at(__u32 slot)
@@ -151,6 +160,17 @@ static __always_inline __u32 latency_bucket(__u32 us)
 	return bucket < WEIR_LATENCY_BUCKETS ? bucket : WEIR_LATENCY_BUCKETS - 1;
 }
 
+/* A CPU that loses all tries lost them to higher values than it had read: the maximum grew. */
+static __always_inline void latency_raise(__u64 *us_max, __u64 us)
+{
+	for (int i = 0; i < LATENCY_RAISE_TRIES; i++) {
+		__u64 before = *(volatile __u64 *)us_max;
+
+		if (us <= before || __sync_val_compare_and_swap(us_max, before, us) == before)
+			return;
+	}
+}
+
 static __always_inline void latency_add(struct weir_latency *latency, __u32 us)
 {
 	__u64 bucket = latency_bucket(us);
@@ -158,10 +178,9 @@ static __always_inline void latency_add(struct weir_latency *latency, __u32 us)
 	/* The verifier of 6.1 keeps a bound only if it is checked in the register that is used. */
 	asm volatile("" : "+r"(bucket));
 	if (bucket < WEIR_LATENCY_BUCKETS)
-		latency->bucket[bucket]++;
-	latency->us_sum += us;
-	if (us > latency->us_max)
-		latency->us_max = us;
+		count(&latency->bucket[bucket]);
+	__sync_fetch_and_add(&latency->us_sum, us);
+	latency_raise(&latency->us_max, us);
 }
 
 #endif

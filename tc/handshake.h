@@ -64,9 +64,9 @@ static __always_inline void count_given_up(const struct weir_handshake *way)
 	if (!stats)
 		return;
 	if (way->state == WEIR_SYN_SEEN)
-		stats->unanswered++;
+		count(&stats->unanswered);
 	else
-		stats->unfinished++;
+		count(&stats->unfinished);
 }
 
 static __always_inline void count_evicted(const struct weir_handshake *way, __u64 now)
@@ -80,7 +80,7 @@ static __always_inline void count_evicted(const struct weir_handshake *way, __u6
 	endpoint_end(way->endpoint);
 	stats = stats_of(way->endpoint);
 	if (stats)
-		stats->untracked++;
+		count(&stats->untracked);
 }
 
 static __always_inline void give_up(struct step *step)
@@ -160,9 +160,9 @@ static __always_inline bool judge_syn(struct __sk_buff *skb, const struct segmen
 		return true;
 	note_queues(e, &l);
 	switch (l.verdict) {
-	case WEIR_EVENT_ACCEPT_QUEUE_FULL: stats->accept_queue_full++; break;
-	case WEIR_EVENT_SYN_QUEUE_FULL: stats->syn_queue_full++; break;
-	case WEIR_EVENT_SYN_COOKIE: stats->syn_cookies++; break;
+	case WEIR_EVENT_ACCEPT_QUEUE_FULL: count(&stats->accept_queue_full); break;
+	case WEIR_EVENT_SYN_QUEUE_FULL: count(&stats->syn_queue_full); break;
+	case WEIR_EVENT_SYN_COOKIE: count(&stats->syn_cookies); break;
 	default: return true;
 	}
 	report(s, step->way, l.verdict, step->now, 0, &l);
@@ -215,10 +215,10 @@ static __always_inline void on_new_syn(struct __sk_buff *skb, const struct segme
 		if (counters)
 			counters->no_endpoint++;
 	}
-	stats->syn++;
+	count(&stats->syn);
 	begin(s, step, slot);
 	if (!step->way)
-		stats->untracked++;
+		count(&stats->untracked);
 	else if (s->ingress)
 		judge_syn(skb, s, step, stats);
 	sweep(step->now);
@@ -231,7 +231,7 @@ static __always_inline void on_repeated_syn(struct __sk_buff *skb, const struct 
 
 	if (!stats)
 		return;
-	stats->syn_retransmits++;
+	count(&stats->syn_retransmits);
 	count_repeat(step->way);
 	if (!s->ingress || judge_syn(skb, s, step, stats))
 		report(s, step->way, WEIR_EVENT_SYN_REPEATED, step->now, 0, NULL);
@@ -265,10 +265,10 @@ static __always_inline void finish(const struct segment *s, struct step *step, e
 		return;
 	endpoint_end(way.endpoint);
 	switch (kind) {
-	case WEIR_EVENT_REFUSED: stats->refused++; break;
-	case WEIR_EVENT_RESET: stats->reset++; break;
+	case WEIR_EVENT_REFUSED: count(&stats->refused); break;
+	case WEIR_EVENT_RESET: count(&stats->reset); break;
 	default:
-		stats->established++;
+		count(&stats->established);
 		if (way.state == WEIR_SYNACK_SEEN && !(way.flags & WEIR_H_CLIENT_ACKED)) {
 			ack_us = (step->now - way.syn_ns) / 1000 - way.synack_us;
 			latency_add(&stats->ack_latency, ack_us);
@@ -277,7 +277,7 @@ static __always_inline void finish(const struct segment *s, struct step *step, e
 	report(s, &way, kind, step->now, ack_us, NULL);
 }
 
-/* The SYN was counted in slot 0: it moves along. Sums over CPUs stay right if this one's wraps. */
+/* The SYN was counted in slot 0: it moves along, with its repeats. */
 static __always_inline void move_to_answered(struct weir_handshake *way, const struct segment *s)
 {
 	enum weir_role role = role_of(way);
@@ -286,10 +286,10 @@ static __always_inline void move_to_answered(struct weir_handshake *way, const s
 
 	if (!slot || !from || !to)
 		return;
-	from->syn--;
-	to->syn++;
-	from->syn_retransmits -= way->retransmits;
-	to->syn_retransmits += way->retransmits;
+	count(&to->syn);
+	__sync_fetch_and_add(&from->syn, -1ull);
+	__sync_fetch_and_add(&to->syn_retransmits, way->retransmits);
+	__sync_fetch_and_add(&from->syn_retransmits, -(__u64)way->retransmits);
 	endpoint_end(0);
 	endpoint_begin(slot);
 	way->endpoint = slot;
@@ -308,7 +308,7 @@ static __always_inline void on_first_synack(const struct segment *s, struct step
 	way->synack_us = (step->now - way->syn_ns) / 1000;
 	way->server_isn = s->seq;
 	way->state = WEIR_SYNACK_SEEN;
-	stats->synack++;
+	count(&stats->synack);
 	latency_add(&stats->synack_latency, way->synack_us);
 	if (way->flags & WEIR_H_CLIENT_ACKED)
 		finish(s, step, WEIR_EVENT_ESTABLISHED);
@@ -322,7 +322,7 @@ static __always_inline void on_repeated_synack(const struct segment *s, struct s
 	step->way->server_isn = s->seq;
 	count_repeat(step->way);
 	if (stats)
-		stats->synack_retransmits++;
+		count(&stats->synack_retransmits);
 	report(s, step->way, WEIR_EVENT_SYNACK_REPEATED, step->now, 0, NULL);
 }
 

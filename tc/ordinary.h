@@ -29,7 +29,11 @@ static __always_inline bool is_ordinary6(const struct ipv6hdr *ip, const void *e
 	const struct tcp_header *tcp = (void *)(ip + 1);
 	const void *source = &ip->saddr, *dest = &ip->daddr;
 
-	if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP || !is_mere_ack(tcp))
+	if ((void *)(ip + 1) > end)
+		return false;
+	if (ip->nexthdr != IPPROTO_TCP)
+		return !is_extension(ip->nexthdr);
+	if ((void *)(tcp + 1) > end || !is_mere_ack(tcp))
 		return false;
 	return !inflight_maybe(fingerprint6(handshakes.seed, ingress ? source : dest,
 					    ingress ? dest : source, ports_of(tcp, ingress)));

@@ -63,53 +63,22 @@ void handshake_latency_of(const struct weir_latency *h, struct handshake_latency
 
 /* ---- reading ---- */
 
-static void add_latency(struct weir_latency *sum, const struct weir_latency *cpu)
+static int read_stats(int fd, __u32 slot, struct weir_endpoint_stats *stats)
 {
-	sum->us_sum += cpu->us_sum;
-	if (cpu->us_max > sum->us_max)
-		sum->us_max = cpu->us_max;
-	for (int i = 0; i < WEIR_LATENCY_BUCKETS; i++)
-		sum->bucket[i] += cpu->bucket[i];
+	int err = bpf_map_lookup_elem(fd, &slot, stats);
+
+	return err ? fail(err, "endpoint counters: %s", strerror(-err)) : 0;
 }
 
-static void add_stats(struct weir_endpoint_stats *sum, const struct weir_endpoint_stats *cpu)
+static int read_counters(int fd, struct weir_tc_counters *sum)
 {
-	sum->syn += cpu->syn;
-	sum->syn_retransmits += cpu->syn_retransmits;
-	sum->synack += cpu->synack;
-	sum->synack_retransmits += cpu->synack_retransmits;
-	sum->established += cpu->established;
-	sum->refused += cpu->refused;
-	sum->reset += cpu->reset;
-	sum->unanswered += cpu->unanswered;
-	sum->unfinished += cpu->unfinished;
-	sum->untracked += cpu->untracked;
-	sum->accept_queue_full += cpu->accept_queue_full;
-	sum->syn_queue_full += cpu->syn_queue_full;
-	sum->syn_cookies += cpu->syn_cookies;
-	add_latency(&sum->synack_latency, &cpu->synack_latency);
-	add_latency(&sum->ack_latency, &cpu->ack_latency);
-}
-
-static int read_stats(int fd, __u32 slot, struct weir_endpoint_stats *per_cpu, int cpus,
-		      struct weir_endpoint_stats *sum)
-{
-	int err = bpf_map_lookup_elem(fd, &slot, per_cpu);
-
-	if (err)
-		return fail(err, "endpoint counters: %s", strerror(-err));
-	memset(sum, 0, sizeof(*sum));
-	for (int i = 0; i < cpus; i++)
-		add_stats(sum, &per_cpu[i]);
-	return 0;
-}
-
-static int read_counters(int fd, int cpus, struct weir_tc_counters *sum)
-{
-	struct weir_tc_counters *per_cpu = calloc(cpus, sizeof(*per_cpu));
+	int cpus = libbpf_num_possible_cpus(), err;
+	struct weir_tc_counters *per_cpu;
 	__u32 zero = 0;
-	int err;
 
+	if (cpus < 0)
+		return fail(cpus, "number of CPUs: %s", strerror(-cpus));
+	per_cpu = calloc(cpus, sizeof(*per_cpu));
 	if (!per_cpu)
 		return fail(-ENOMEM, "handshake counters: out of memory");
 	err = bpf_map_lookup_elem(fd, &zero, per_cpu);
@@ -209,22 +178,15 @@ static int by_role_and_port(const void *left, const void *right)
 int handshakes_read(const struct handshake_maps *maps, struct handshake_endpoint **list,
 		    size_t *count, struct weir_tc_counters *counters)
 {
-	int cpus = libbpf_num_possible_cpus(), err = -ENOMEM;
-	struct handshake_endpoint *found = NULL;
-	struct weir_endpoint_stats *per_cpu;
+	struct handshake_endpoint *found = calloc(WEIR_ENDPOINTS, sizeof(*found));
 	struct weir_endpoints endpoints;
 	struct in_flight counts = {};
 	__u32 zero = 0;
 	size_t n = 0;
+	int err;
 
-	if (cpus < 0)
-		return fail(cpus, "number of CPUs: %s", strerror(-cpus));
-	per_cpu = calloc(cpus, sizeof(*per_cpu));
-	found = calloc(WEIR_ENDPOINTS, sizeof(*found));
-	if (!per_cpu || !found) {
-		fail(err, "handshakes: out of memory");
-		goto out;
-	}
+	if (!found)
+		return fail(-ENOMEM, "handshakes: out of memory");
 	err = bpf_map_lookup_elem(maps->endpoints, &zero, &endpoints);
 	if (err) {
 		fail(err, "endpoints: %s", strerror(-err));
@@ -232,12 +194,11 @@ int handshakes_read(const struct handshake_maps *maps, struct handshake_endpoint
 	}
 	for (__u32 slot = 0; !err && slot < WEIR_ENDPOINTS; slot++)
 		if (!slot || endpoints.slot[slot].key)
-			err = read_stats(maps->endpoint_stats, slot, per_cpu, cpus,
-					 &found[slot].stats);
+			err = read_stats(maps->endpoint_stats, slot, &found[slot].stats);
 	if (!err)
 		err = scan_table(maps->handshakes, &counts);
 	if (!err && counters)
-		err = read_counters(maps->tc_counters, cpus, counters);
+		err = read_counters(maps->tc_counters, counters);
 	if (err)
 		goto out;
 	for (__u32 slot = 0; slot < WEIR_ENDPOINTS; slot++) {
@@ -252,7 +213,6 @@ int handshakes_read(const struct handshake_maps *maps, struct handshake_endpoint
 	found = NULL;
 out:
 	free(found);
-	free(per_cpu);
 	return err;
 }
 

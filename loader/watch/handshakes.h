@@ -40,7 +40,7 @@ struct handshake_endpoint {
 	bool others; /* all that found no slot of their own: role and port mean nothing */
 	enum weir_role role;
 	__u16 port;
-	struct weir_endpoint_stats stats; /* of all CPUs; stale entries count as given up */
+	struct weir_endpoint_stats stats; /* stale entries count as given up */
 	struct handshake_latency synack;  /* SYN -> SYN-ACK */
 	struct handshake_latency ack;	  /* SYN-ACK -> third packet */
 	__u64 half_open;

@@ -2,6 +2,7 @@
 /* The observer's state machine, segment by segment. */
 #include "tests/datapath/tc_segments.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -123,6 +124,10 @@ static void test_wrappings(void **state)
 		{.family = 6, .tcp_options = 40, .vlans = 1},
 		{.family = 6, .extensions = 1},
 		{.family = 6, .extensions = 4, .vlans = 2},
+		{.family = 6, .extensions = 1, .extension = 'h'},
+		{.family = 6, .extensions = 1, .extension = 'r'},
+		{.family = 6, .extensions = 1, .extension = 'a'},
+		{.family = 6, .extensions = 1, .extension = 'm'},
 		{.family = 6, .more = true},
 		{.family = 6, .pad = 6},
 	};
@@ -490,6 +495,71 @@ static void test_not_segments(void **state)
 	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn, 0);
 }
 
+/* What would be a SYN, but the IP header says otherwise; long enough for a TCP header or not. */
+static void test_other_protocols(void **state)
+{
+	static const uint8_t protos[] = {IPPROTO_UDP,  IPPROTO_ICMP,   IPPROTO_ICMPV6,
+					 IPPROTO_IPV6, IPPROTO_ESP,    IPPROTO_SCTP,
+					 IPPROTO_NONE, IPPROTO_UDPLITE};
+
+	for (size_t i = 0; i < sizeof(protos); i++) {
+		struct segment_spec s = {.flags = SYN, .seq = ISN, .proto = protos[i]};
+
+		at_server(*state, s);
+		s.family = 6;
+		for (s.cut = 0; s.cut <= 20; s.cut += 4)
+			at_server(*state, s);
+	}
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).stats.syn, 0);
+	handshake_is_seen(*state, (struct segment_spec){.family = 6});
+}
+
+/* ---- several CPUs ---- */
+
+struct repeats {
+	struct observer *o;
+	int client_port;
+	int err;
+};
+
+#define REPEATS 1000000
+
+static void *repeat_syn(void *arg)
+{
+	struct repeats *r = arg;
+	struct segment_spec s = {.client_port = r->client_port};
+	LIBBPF_OPTS(bpf_test_run_opts, run, .repeat = REPEATS);
+	struct packet packet;
+
+	s = syn_in(s);
+	build(&packet, &s, true);
+	run.data_in = packet.bytes;
+	run.data_size_in = packet.length;
+	r->err = bpf_prog_test_run_opts(bpf_program__fd(r->o->skel->progs.weir_ingress), &run);
+	return NULL;
+}
+
+/* Two handshakes of one endpoint at a time. */
+static void test_no_count_is_lost(void **state)
+{
+	struct repeats repeats[] = {{.o = *state, .client_port = 1},
+				    {.o = *state, .client_port = 2}};
+	pthread_t threads[2];
+	struct handshake_endpoint e;
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, repeat_syn, &repeats[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_int_equal(repeats[i].err, 0);
+	}
+	e = endpoint_of(*state, WEIR_SERVER, 80);
+	assert_int_equal(e.stats.syn, 2);
+	assert_int_equal(e.stats.syn_retransmits, 2 * (REPEATS - 1));
+	assert_int_equal(e.half_open, 2);
+	assert_balanced(&e);
+}
+
 /* ---- the clock ---- */
 
 static void test_given_up_by_the_reader(void **state)
@@ -607,6 +677,14 @@ static void test_port_scan_leaves_room(void **state)
 	assert_int_equal(counters_of(*state).no_endpoint, e.stats.syn);
 	handshake_is_seen(*state, (struct segment_spec){}); /* answered: has a slot, its SYN too */
 	handshake_is_seen(*state, (struct segment_spec){});
+	s.server_port = 90;
+	at_server(*state, syn_in(s));
+	at_server(*state, syn_in(s));
+	assert_int_equal(other_endpoints(*state).stats.syn_retransmits, 1);
+	at_server(*state, synack_in(s)); /* and its repeats move along */
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 90).stats.syn, 1);
+	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 90).stats.syn_retransmits, 1);
+	assert_int_equal(other_endpoints(*state).stats.syn_retransmits, 0);
 	assert_int_equal(other_endpoints(*state).stats.syn, e.stats.syn);
 }
 
@@ -654,6 +732,8 @@ int main(void)
 		TEST(one_half_only),
 		TEST(both_directions_on_one_device),
 		TEST(not_segments),
+		TEST(other_protocols),
+		TEST(no_count_is_lost),
 		TEST(given_up_by_the_reader),
 		TEST(given_up_by_the_sweep),
 		TEST(answer_after_the_timeout),

@@ -48,7 +48,9 @@ struct segment_spec {
 	int data;	 /* bytes of payload */
 	int tcp_options; /* bytes, a multiple of 4 */
 	int ip_options;	 /* IPv4: bytes, a multiple of 4 */
-	int extensions;	 /* IPv6: number of destination option headers */
+	int extensions;	 /* IPv6: number of extension headers */
+	char extension;	 /* IPv6: which, see packet_extension(); zero: destination options */
+	uint8_t proto;	 /* in the IP header instead of what it should say */
 	int vlans;
 	int pad;	 /* bytes of link-layer padding */
 	int fragment;	 /* offset in units of 8 bytes */
@@ -73,7 +75,7 @@ static inline void build(struct packet *packet, const struct segment_spec *s, bo
 		.bare = !ethernet,
 		.tags = memset(tags, 'q', s->vlans),
 		.ip_options = s->ip_options,
-		.chain = memset(chain, 'd', s->extensions),
+		.chain = memset(chain, s->extension ? s->extension : 'd', s->extensions),
 		.fragment = s->fragment,
 		.more = s->more,
 		.padding = s->pad,
@@ -96,6 +98,8 @@ static inline void build(struct packet *packet, const struct segment_spec *s, bo
 		layout.dport = port;
 	}
 	packet_build(packet, &layout);
+	if (s->proto)
+		packet->bytes[packet->l3 + (s->family == 6 ? 6 : 9)] = s->proto;
 	if (s->bad_offset)
 		packet->bytes[packet->l4 + 12] = 4 << 4;
 	packet->length -= s->cut;
