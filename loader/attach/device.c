@@ -280,7 +280,7 @@ static __u64 now_ns(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(CLOCK_BOOTTIME, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 

@@ -41,7 +41,7 @@ struct attachment {
 	__u8 xdp_way; /* enum attach_way */
 	__u8 tc_way;
 	__u8 ethernet;
-	__u64 since_ns;	  /* CLOCK_REALTIME of the first attach */
+	__u64 since_ns;	  /* CLOCK_BOOTTIME of the first attach */
 	__u8 made_clsact; /* clsact: the qdisc is ours */
 	__u8 whole;	  /* 0: the attach has not finished */
 	__u8 pad[6];

@@ -41,7 +41,7 @@ static json_t *describe(const struct device *d)
 	const struct attachment *a = &d->attachment;
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return json_pack(
 		"{s:o, s:i, s:s, s:s, s:s, s:f, s:s, s:s}", "device", out_string(d->name),
 		"ifindex", a->ifindex, "mode", a->xdp_way ? attach_mode_name(a->mode) : "off",

@@ -124,7 +124,7 @@ json_t *tracked_json(const struct tracked *item)
 	const struct attachment *attachment = &item->device->attachment;
 	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return json_pack("{s:o,s:I,s:s,s:f}", "device", out_string(item->name), "ifindex",
 			 (json_int_t)attachment->ifindex, "mode",
 			 attachment->xdp_way ? attach_mode_name(attachment->mode) : "off",
