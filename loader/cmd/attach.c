@@ -9,6 +9,7 @@
 #include "command.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
+#include "loader/host/netdev.h"
 #include "loader/out/out.h"
 
 static int parse_mode(const char *text, enum attach_mode *mode)
@@ -85,6 +86,7 @@ static int say(const struct instance *in, const char *name, bool updated)
 int cmd_attach(struct args *args)
 {
 	struct attach_request request = {};
+	struct netdev dev;
 	struct instance in;
 	const char *name;
 	bool updated;
@@ -95,9 +97,11 @@ int cmd_attach(struct args *args)
 		err = attach_open(&in);
 	if (err)
 		return err;
-	err = attach(&in, name, &request, &updated);
+	err = netdev_by_name(name, &dev);
 	if (!err)
-		err = say(&in, name, updated);
+		err = attach(&in, dev.name, &request, &updated);
+	if (!err)
+		err = say(&in, dev.name, updated);
 	instance_close(&in);
 	return err;
 }
@@ -126,6 +130,7 @@ static int do_detach_all(void)
 
 int cmd_detach(struct args *args)
 {
+	struct netdev dev;
 	struct instance in;
 	const char *name;
 	int err;
@@ -142,6 +147,9 @@ int cmd_detach(struct args *args)
 		err = instance_open(&in, true);
 	if (err)
 		return err;
+	if (!netdev_by_name(name, &dev))
+		name = dev.name;
+	forget_failure(); /* a device that is gone is known by the name it had */
 	err = device_detach(&in, name);
 	if (!err)
 		err = devices_reap(&in);
