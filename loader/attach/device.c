@@ -39,14 +39,7 @@ static const char *path_of(const struct instance *in, const char *device, const 
 
 static int read_attachment(const struct instance *in, const char *device, struct attachment *a)
 {
-	int fd = pin_open(path_of(in, device, "attachment")), err;
-	__u32 key = 0;
-
-	if (fd < 0)
-		return fd;
-	err = bpf_map_lookup_elem(fd, &key, a);
-	close(fd);
-	return err;
+	return pin_read(path_of(in, device, "attachment"), a, sizeof(*a));
 }
 
 static int write_attachment(const struct instance *in, const struct attachment *a)
@@ -202,10 +195,13 @@ int devices_open(const struct instance *in, struct device **list, size_t *count)
 	for (int i = 0; i < n && !err; i++) {
 		struct device *d = &(*list)[*count];
 
-		if (read_attachment(in, names[i], &d->attachment) || !d->attachment.whole)
-			continue;
-		err = fill(in, names[i], d);
-		++*count;
+		err = read_attachment(in, names[i], &d->attachment);
+		if (err == -ENOENT) {
+			err = 0;
+		} else if (!err && d->attachment.whole) {
+			++*count;
+			err = fill(in, names[i], d);
+		}
 	}
 	free_names(names, n);
 	if (err) {
@@ -256,8 +252,7 @@ static int take_off(const struct instance *in, const char *name)
 
 	err = read_attachment(in, name, &a);
 	if (err && err != -ENOENT)
-		return fail(err, "cannot read %s: %s", path_of(in, name, "attachment"),
-			    strerror(-err));
+		return err;
 	/* Should we be stopped on the way, whoever comes next finds a leftover, not an attachment. */
 	if (!err && a.whole) {
 		a.whole = 0;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <glob.h>
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -29,10 +31,14 @@
 struct instance_record {
 	__u32 schema;
 	__u32 pad;
-	__u64 netns; /* inode of the network namespace */
+	__u64 netns;  /* inode of the network namespace, which another may have after it */
+	__u64 cookie; /* of the namespace, which none has again */
 };
 
-#define RECORD_SCHEMA 1
+#define RECORD_SCHEMA 2
+
+/* linux/bpf.h of Debian 12 has no TCX yet. Its links tell their ifindex where XDP's do. */
+#define LINK_TYPE_TCX 11
 
 static int mount_bpffs(bool change)
 {
@@ -94,13 +100,24 @@ static int take_lock(bool change)
 	return fd;
 }
 
-static int netns_inode(__u64 *inode)
+static int describe_namespace(struct instance_record *record)
 {
-	struct stat st;
+	socklen_t size = sizeof(record->cookie);
+	int fd;
 
-	if (stat("/proc/self/ns/net", &st))
-		return fail(-errno, "cannot look at /proc/self/ns/net: %m");
-	*inode = st.st_ino;
+	*record = (struct instance_record){.schema = RECORD_SCHEMA, .netns = netdev_namespace()};
+	if (!record->netns)
+		return fail(-ENOENT, "cannot look at /proc/self/ns/net; mount /proc");
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &record->cookie, &size)) {
+		int err = -errno;
+
+		if (fd >= 0)
+			close(fd);
+		return fail(err, "cannot tell this network namespace from others: %s",
+			    strerror(-err));
+	}
+	close(fd);
 	return 0;
 }
 
@@ -120,88 +137,104 @@ static int write_record(const struct instance *in, const struct instance_record 
 	return err ? fail(err, "cannot pin %s: %s", instance_path(in, RECORD), strerror(-err)) : 0;
 }
 
-/* An instance whose namespace is gone has nothing alive in it: its devices went with it. */
-static bool netns_alive(__u64 inode)
+static bool has_live_link(const struct instance *in)
 {
-	char path[64], link[64], want[64];
+	static const char *const pins[] = {"xdp", "tc_ingress", "tc_egress"};
+	DIR *devices = opendir(instance_path(in, "devices"));
 	struct dirent *entry;
-	bool alive = false;
-	DIR *proc;
+	bool live = false;
 
-	snprintf(want, sizeof(want), "net:[%llu]", inode);
-	proc = opendir("/proc");
-	while (proc && !alive && (entry = readdir(proc))) {
-		ssize_t n;
+	while (devices && !live && (entry = readdir(devices)))
+		for (size_t i = 0; entry->d_name[0] != '.' && i < 3; i++)
+			live |= pin_link(instance_path(in, "devices/%s/%s", entry->d_name, pins[i]))
+					.ifindex != 0;
+	if (devices)
+		closedir(devices);
+	return live;
+}
 
-		if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%.20s/ns/net", entry->d_name);
-		n = readlink(path, link, sizeof(link) - 1);
-		if (n > 0) {
-			link[n] = 0;
-			alive = !strcmp(link, want);
-		}
+/* Names of namespaces, as `ip netns` gives them, are mounts. */
+static bool is_mounted(const char *netns)
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, root[64];
+	bool found = false;
+	size_t room = 0;
+
+	while (mounts && !found && getline(&line, &room, mounts) > 0)
+		found = sscanf(line, "%*s %*s %*s %63s", root) == 1 && !strcmp(root, netns);
+	free(line);
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
+static bool is_used(const char *netns)
+{
+	char link[64];
+	bool used = false;
+	glob_t threads;
+
+	if (glob("/proc/[0-9]*/task/[0-9]*/ns/net", GLOB_NOSORT, NULL, &threads))
+		return false;
+	for (size_t i = 0; i < threads.gl_pathc && !used; i++) {
+		ssize_t n = readlink(threads.gl_pathv[i], link, sizeof(link) - 1);
+
+		link[n > 0 ? n : 0] = 0;
+		used = !strcmp(link, netns);
 	}
-	if (proc)
-		closedir(proc);
-	proc = opendir("/run/netns");
-	while (proc && !alive && (entry = readdir(proc))) {
-		struct stat st;
+	globfree(&threads);
+	return used;
+}
 
-		alive = !fstatat(dirfd(proc), entry->d_name, &st, 0) && st.st_ino == inode;
-	}
-	if (proc)
-		closedir(proc);
-	return alive;
+/* An instance whose namespace is gone has nothing alive in it: its devices went with it. Sockets and
+ * descriptors keep a namespace too, but what is attached in it tells by itself. */
+static bool is_alive(const struct instance *in, const struct instance_record *record)
+{
+	char netns[64];
+
+	snprintf(netns, sizeof(netns), "net:[%llu]", record->netns);
+	return has_live_link(in) || is_mounted(netns) || is_used(netns);
+}
+
+/* What an instance of this name in a namespace that is gone has left. */
+static int start_anew(const struct instance *in)
+{
+	int err = pin_remove_tree(in->dir);
+
+	return err ? err : pin_mkdir(in->dir);
 }
 
 /* Devices are known by ifindex, which means nothing in another namespace. */
 static int check_record(struct instance *in, bool change)
 {
-	struct instance_record record = {};
-	__u64 inode = 0;
-	__u32 key = 0;
-	int fd, err;
+	struct instance_record record, here;
+	int err, missing;
 
-	err = netns_inode(&inode);
+	err = describe_namespace(&here);
 	if (err)
 		return err;
-	fd = pin_open(instance_path(in, RECORD));
-	if (fd < 0 && fd != -ENOENT)
-		return fail(fd, "cannot open %s: %s", instance_path(in, RECORD), strerror(-fd));
-	if (fd >= 0) {
-		err = bpf_map_lookup_elem(fd, &key, &record);
-		close(fd);
-		if (err)
-			return fail(err, "cannot read %s: %s", instance_path(in, RECORD),
-				    strerror(-err));
-		if (record.schema != RECORD_SCHEMA)
-			return fail(-EPROTO,
-				    "instance '%s' has schema %u, this weir speaks %u; "
-				    "detach it with the weir that made it",
-				    in->name, record.schema, RECORD_SCHEMA);
-		if (record.netns == inode)
-			return 0;
-		if (netns_alive(record.netns))
-			return fail(-EXDEV,
-				    "instance '%s' belongs to another network namespace; "
-				    "give its name with -n, or another --instance",
-				    in->name);
-		if (!change) {
-			in->exists = false;
-			return 0;
-		}
-		err = pin_remove_tree(in->dir);
-		if (!err)
-			err = pin_mkdir(in->dir);
-		if (err)
-			return err;
-	} else if (!change) {
+	missing = pin_read(instance_path(in, RECORD), &record, sizeof(record));
+	if (missing && missing != -ENOENT)
+		return missing;
+	if (!missing && record.schema != RECORD_SCHEMA)
+		return fail(-EPROTO,
+			    "instance '%s' has schema %u, this weir speaks %u; "
+			    "detach it with the weir that made it",
+			    in->name, record.schema, RECORD_SCHEMA);
+	if (!missing && record.netns == here.netns && record.cookie == here.cookie)
+		return 0;
+	if (!missing && record.netns != here.netns && is_alive(in, &record))
+		return fail(-EXDEV,
+			    "instance '%s' belongs to another network namespace; "
+			    "give its name with -n, or another --instance",
+			    in->name);
+	if (!change) {
 		in->exists = false;
 		return 0;
 	}
-	record = (struct instance_record){.schema = RECORD_SCHEMA, .netns = inode};
-	return write_record(in, &record);
+	err = missing ? 0 : start_anew(in);
+	return err ? err : write_record(in, &here);
 }
 
 static int name_instance(struct instance *in)
@@ -369,6 +402,60 @@ int pin_open(const char *path)
 	int fd = bpf_obj_get(path);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int pin_read(const char *path, void *record, __u32 size)
+{
+	struct bpf_map_info info = {};
+	__u32 length = sizeof(info), key = 0;
+	int fd = pin_open(path), err = 0;
+
+	if (fd == -ENOENT)
+		return fd;
+	if (fd < 0)
+		return fail(fd, "cannot open %s: %s", path, strerror(-fd));
+	if (bpf_obj_get_info_by_fd(fd, &info, &length))
+		err = -errno;
+	else if (info.type != BPF_MAP_TYPE_ARRAY || info.key_size != sizeof(key) ||
+		 info.value_size != size)
+		err = -EPROTO;
+	else if (bpf_map_lookup_elem(fd, &key, record))
+		err = -errno;
+	close(fd);
+	if (err == -EPROTO)
+		return fail(err,
+			    "%s has another schema than this weir (" WEIR_VERSION ") speaks; "
+			    "detach with the weir that made it",
+			    path);
+	return err ? fail(err, "cannot read %s: %s", path, strerror(-err)) : 0;
+}
+
+/* What the kernel tells of a program or map could be read as a link's. Some say bpf_link. */
+static bool is_link(int fd)
+{
+	char path[32], what[32];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, what, sizeof(what) - 1);
+	what[n > 0 ? n : 0] = 0;
+	return !strcmp(what, "anon_inode:bpf-link") || !strcmp(what, "anon_inode:bpf_link");
+}
+
+struct pinned_link pin_link(const char *path)
+{
+	struct pinned_link link = {};
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+	int fd = pin_open(path);
+
+	if (fd < 0)
+		return link;
+	if (is_link(fd) && !bpf_obj_get_info_by_fd(fd, &info, &size) &&
+	    (info.type == BPF_LINK_TYPE_XDP || info.type == LINK_TYPE_TCX))
+		link = (struct pinned_link){info.xdp.ifindex, info.prog_id};
+	close(fd);
+	return link;
 }
 
 int pin_replace(int fd, const char *path)

@@ -52,6 +52,15 @@ char *pin_decode(const char *pin);
 
 /* Opens a pinned object read-write. A missing pin is -ENOENT without a fail() line. */
 int pin_open(const char *path);
+/* Reads a record, the one value of a pinned array. A missing pin is -ENOENT without a fail() line,
+ * one of another size -EPROTO: another weir made it. */
+int pin_read(const char *path, void *record, __u32 size);
+/* What a pinned XDP or TCX link joins; zero where no such link is pinned. */
+struct pinned_link {
+	__u32 ifindex; /* 0: the device is gone, or the link was taken off it */
+	__u32 program; /* id */
+};
+struct pinned_link pin_link(const char *path);
 /* Pins or replaces: the new pin appears in one step, under the name of the old. */
 int pin_replace(int fd, const char *path);
 int pin_mkdir(const char *path);

@@ -83,5 +83,24 @@ test_schema() {
 	check "no pins are left" no_pins
 }
 
+# Records of a size that this weir does not know.
+test_records() {
+	local pin
+	for pin in devices/eth0/attachment instance; do
+		check "attach" weir attach eth0
+		rm "$(pins_of "$host")/$pin"
+		bpftool map create "$(pins_of "$host")/$pin" type array key 4 value 4096 entries 1 \
+			name another
+		refuses "status tells another weir's ${pin##*/}" 2 "$pin has another schema" status
+		refuses "attach as well" 2 "$pin has another schema" attach eth0
+		refuses "a rule as well" 2 "$pin has another schema" rule add drop proto 99
+		refuses "detach as well" 2 "$pin has another schema" detach eth0
+		refuses "detach --all as well" 2 "$pin has another schema" detach --all
+		check "the program is still there" test -n "$(xdp_program "$host" eth0)"
+		rm -r "$(pins_of "$host")"
+	done
+}
+
 test_upgrade
 test_schema
+test_records
