@@ -13,8 +13,9 @@
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
-#include "lost.h"
 #include "loader/host/netdev.h"
+#include "lost.h"
+#include "presence.h"
 #include "tc/abi.h"
 #include "tc_link.h"
 #include "xdp_link.h"
@@ -91,17 +92,6 @@ static void free_names(char **names, int count)
 	free(names);
 }
 
-static bool is_there(const struct attachment *a)
-{
-	struct netdev dev;
-
-	if (netdev_by_index(a->ifindex, &dev)) {
-		forget_failure();
-		return false;
-	}
-	return true;
-}
-
 /* A device that is renamed keeps the pins of its old name: finds what they are under. A device that
  * is gone is known by that name only. False: there is such a device and it has none. */
 static bool find_pins(const struct instance *in, const char *name, char *pinned)
@@ -112,7 +102,9 @@ static bool find_pins(const struct instance *in, const char *name, char *pinned)
 	char **names;
 	int n;
 
-	snprintf(pinned, IFNAMSIZ, "%s", name);
+	if (strlen(name) >= IFNAMSIZ)
+		return false;
+	strcpy(pinned, name);
 	if (!ifindex || (!read_attachment(in, name, &a) && a.ifindex == ifindex))
 		return true;
 	n = device_names(in, &names);
@@ -172,9 +164,7 @@ static int fill(const struct instance *in, const char *pinned, struct device *d)
 {
 	struct netdev dev;
 
-	d->present = !netdev_by_index(d->attachment.ifindex, &dev);
-	if (!d->present)
-		forget_failure();
+	d->present = presence_of_any(in, pinned, &d->attachment, &dev);
 	snprintf(d->name, sizeof(d->name), "%s", d->present ? dev.name : pinned);
 	open_maps(in, pinned, d);
 	return check_schema(d->name, &d->attachment);
@@ -297,8 +287,21 @@ static int attach_xdp(const struct instance *in, const struct netdev *dev,
 	return err ? err : lost_watch(in, dev->name, dev->ifindex, needs->redirects);
 }
 
+static int attach_tc(const struct instance *in, const struct netdev *dev,
+		     const struct rule_needs *needs, struct attachment *a)
+{
+	bool made = false;
+	int err = a->tc_way == WAY_CLSACT ? tc_make_clsact(dev, &made) : 0;
+
+	if (!err && made) {
+		a->made_clsact = 1;
+		err = write_attachment(in, a);
+	}
+	return err ? err : tc_attach(in, dev, needs->redirects, a);
+}
+
 /* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
- * can be found and taken off. */
+ * can be found and taken off. TC comes first: it obeys what XDP asks of it. */
 static int attach_new(const struct instance *in, const struct netdev *dev,
 		      const struct attach_request *request, const struct rule_needs *needs)
 {
@@ -313,39 +316,36 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	};
 	enum attach_way way = request->exclusive ? WAY_LINK : xdp_way(request->mode);
 	enum attach_mode mode = request->mode;
-	bool made;
 	int err;
 
 	snprintf(a.name, sizeof(a.name), "%s", dev->name);
 	a.xdp_way = request->no_xdp ? WAY_NONE : way;
 	a.tc_way = request->no_tc ? WAY_NONE : tc_way();
 	err = write_attachment(in, &a);
+	if (!err && a.tc_way != WAY_NONE)
+		err = attach_tc(in, dev, needs, &a);
 	if (!err && !request->no_xdp)
 		err = attach_xdp(in, dev, needs, &mode, way);
 	a.mode = request->no_xdp ? MODE_AUTO : mode;
-	if (!err && a.tc_way == WAY_CLSACT) {
-		err = tc_make_clsact(dev, &made);
-		a.made_clsact = !err && made;
-		if (!err)
-			err = write_attachment(in, &a);
-	}
-	if (!err && !request->no_tc)
-		err = tc_attach(in, dev, needs->redirects, false, &a);
 	a.whole = 1;
 	return err ? err : write_attachment(in, &a);
 }
 
-/* The programs of an attached device, exchanged for this build's with the needed switches. */
+/* The programs of an attached device, exchanged for this build's with the needed switches. XDP marks
+ * packets for TC only while TC obeys. */
 static int renew(const struct instance *in, const struct netdev *dev, struct attachment *a,
 		 const struct rule_needs *needs)
 {
 	enum attach_mode mode = a->mode;
-	int err = 0;
+	bool has_tc = a->tc_way != WAY_NONE;
+	int err = presence_forget_severed(in, dev->name, a);
 
-	if (a->xdp_way != WAY_NONE)
+	if (!err && has_tc && needs->redirects)
+		err = attach_tc(in, dev, needs, a);
+	if (!err && a->xdp_way != WAY_NONE)
 		err = attach_xdp(in, dev, needs, &mode, a->xdp_way);
-	if (!err && a->tc_way != WAY_NONE)
-		err = tc_attach(in, dev, needs->redirects, true, a);
+	if (!err && has_tc && !needs->redirects)
+		err = attach_tc(in, dev, needs, a);
 	if (err)
 		return err;
 	snprintf(a->version, sizeof(a->version), "%s", WEIR_VERSION);
@@ -457,9 +457,10 @@ int devices_reap(struct instance *in)
 
 	for (int i = 0; i < n && !err; i++) {
 		struct attachment a;
+		struct netdev dev;
 		int missing = read_attachment(in, names[i], &a);
 
-		if (!missing && a.whole && is_there(&a))
+		if (!missing && a.whole && presence_of_any(in, names[i], &a, &dev))
 			continue;
 		err = take_off(in, names[i]);
 		if (!err && verbosity)
@@ -471,17 +472,30 @@ int devices_reap(struct instance *in)
 	return err;
 }
 
-static bool fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
-		 const struct rule_needs *needs)
+static bool xdp_fits(const struct instance *in, const struct netdev *dev,
+		     const struct attachment *a, const struct rule_needs *needs)
 {
 	struct weir_xdp_config want = xdp_config(dev, a->mode, needs), have;
 
-	if (a->xdp_way == WAY_NONE)
-		return true;
-	if (xdp_loaded_config(in, a->name, a->xdp_way, &have))
-		return false;
-	return !memcmp(&want, &have, sizeof(want)) &&
+	return !xdp_loaded_config(in, a->name, a->xdp_way, &have) &&
+	       !memcmp(&want, &have, sizeof(want)) &&
 	       xdp_uses_table(in, a->name, a->xdp_way, needs);
+}
+
+static bool tc_fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
+		    const struct rule_needs *needs)
+{
+	struct weir_tc_config want = tc_config(dev, needs->redirects), have;
+
+	return !tc_loaded_config(in, a->name, a, &have) && !memcmp(&want, &have, sizeof(want));
+}
+
+static bool fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
+		 const struct rule_needs *needs)
+{
+	return presence_of_all(in, a->name, a) &&
+	       (a->xdp_way == WAY_NONE || xdp_fits(in, dev, a, needs)) &&
+	       (a->tc_way == WAY_NONE || tc_fits(in, dev, a, needs));
 }
 
 int devices_reconcile(struct instance *in, const struct rule_needs *needs)

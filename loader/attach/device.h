@@ -51,7 +51,7 @@ struct attachment {
 
 struct device {
 	char name[IFNAMSIZ];
-	bool present; /* the device exists and is the one that was attached */
+	bool present; /* the device exists and carries what was attached */
 	struct attachment attachment;
 	int counters; /* map fds, -1 when not attached that way */
 	struct handshake_maps handshakes;

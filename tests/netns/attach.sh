@@ -168,6 +168,97 @@ test_kinds() {
 	check "no pins are left" no_pins
 }
 
+test_altname() {
+	ip -n "$host" link property add dev eth0 altname a-name-of-many-characters
+	says "attach by another name" "^eth0: attached" weir attach a-name-of-many-characters
+	says "a second time" "^eth0: updated" weir attach a-name-of-many-characters
+	check "detach by it" weir detach a-name-of-many-characters
+	check "no pins are left" no_pins
+	ip -n "$host" link property del dev eth0 altname a-name-of-many-characters
+}
+
+filters() { # NAMESPACE DEVICE
+	inside "$1" tc filter show dev "$2" ingress
+	inside "$1" tc filter show dev "$2" egress
+}
+
+pretending() { # VARIABLES... -- WEIR-ARGUMENTS...
+	local variables=()
+	while [ "$1" != -- ]; do
+		variables+=("$1")
+		shift
+	done
+	timeout 30 env LD_PRELOAD="$SCRATCH/pretend.so" "${variables[@]}" "$WEIR" -n "$host" "${@:2}"
+}
+
+can_pretend() {
+	cc -shared -fPIC -O2 -D_GNU_SOURCE -o "$SCRATCH/pretend.so" tests/netns/pretend.c -ldl \
+		2>"$OUTPUT"
+}
+
+# Two instances in one namespace: what TCX lets live side by side, clsact does not.
+test_clsact() {
+	local before ours program
+	before=$(device_state eth0)
+	says "without TCX attach takes clsact" "TC clsact" \
+		pretending PRETEND_NO_TCX=1 -- attach eth0 --tc-only
+	holds "status sees it" '.devices[0].state == "attached"' weir -j status
+	check "a second attach updates" weir attach eth0 --tc-only
+	ours=$(filters "$host" eth0)
+	equal "two filters are there" 2 "$(grep -c direct-action <<<"$ours")"
+	pretending PRETEND_NO_TCX=1 -- --instance "$RUN-other" attach eth0 --tc-only \
+		>"$SCRATCH/stdout" 2>"$OUTPUT"
+	equal "another instance is refused" 2 $?
+	pretending PRETEND_NO_TCX=1 -- --instance "$RUN-other" attach eth0 --tc-only \
+		2>"$SCRATCH/refusal"
+	check "in one line that names the cause" \
+		grep -qE "^weir: eth0: another instance" "$SCRATCH/refusal"
+	equal "of one" 1 "$(wc -l <"$SCRATCH/refusal")"
+	equal "and leaves the filters as they were" "$ours" "$(filters "$host" eth0)"
+	check_not "and no pins" test -e "/sys/fs/bpf/weir/$RUN-other"
+	program=$(bpftool -j prog show pinned "$(pins_of "$host")/devices/eth0/tc_ingress" | jq .id)
+	rm "$(pins_of "$host")"/devices/eth0/tc_*gress
+	check "what an interrupted attach left is found without its pins" weir attach eth0 --tc-only
+	check "and replaced" await 3 bash -c "! bpftool prog show id $program"
+	inside "$host" tc qdisc del dev eth0 clsact
+	holds "its qdisc is deleted: status says that nothing is there" \
+		'.devices[0].state == "device is gone"' weir -j status
+	says "attach makes it anew" "^eth0: attached" \
+		pretending PRETEND_NO_TCX=1 -- attach eth0 --tc-only
+	check "detach" weir detach eth0
+	equal "leaves the device as it was" "$before" "$(device_state eth0)"
+	check "and no pins" no_pins
+}
+
+# XDP asks TC for what it cannot do itself: it may ask only while TC listens.
+test_order() {
+	local log=$SCRATCH/replaced
+	link "$client" eth1 "$host" eth1
+	: >"$log"
+	weir attach eth0 >/dev/null
+	weir rule add pass proto 99 >/dev/null
+	check "a redirect" pretending PRETEND_LOG="$log" -- rule add redirect eth1 proto 200
+	equal "TC is ready before XDP asks" "tc tc xdp " "$(cat "$log")"
+	: >"$log"
+	pretending PRETEND_LOG="$log" PRETEND_KILL=1 -- rule del 2 >/dev/null 2>&1
+	equal "without it XDP ends first" "xdp " "$(cat "$log")"
+	: >"$log"
+	check "and a change after a crash in between" \
+		pretending PRETEND_LOG="$log" -- rule add pass proto 98
+	says "ends it in TC" "tc tc" cat "$log"
+	check "detach" weir detach eth0
+	check "flush" weir rule flush
+	ip -n "$host" link del eth1
+}
+
+test_clock() {
+	check "attach while the clock is an hour ahead" pretending PRETEND_LATER=3600 -- attach eth0
+	holds "then it is set right" '.devices[0].attached_seconds | . >= 0 and . < 60' weir -j status
+	holds "stats agree" '.attached_seconds | . >= 0 and . < 60' \
+		weir -j stats -i 0.05 -c 1
+	check "detach" weir detach eth0
+}
+
 test_wrong() {
 	refuses "a device that does not exist" 2 "nodev.*does not exist" attach nodev
 	refuses "a name that is too long" 2 "does not exist" attach abcdefghijklmnopqrst
@@ -191,4 +282,12 @@ test_update
 test_neighbours
 test_states
 test_kinds
+test_altname
+if can_pretend; then
+	test_clsact
+	test_order
+	test_clock
+else
+	skip "other kernels, crashes, clocks" "no compiler"
+fi
 test_wrong

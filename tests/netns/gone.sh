@@ -75,7 +75,65 @@ test_namespace() {
 	check "no pins are left" no_pins
 }
 
+# An ifindex and the inode of a namespace have other owners later.
+test_namesakes() {
+	local index inode
+	link "$client" eth0 "$host" eth0
+	link "$client" eth1 "$host" eth1
+	check "attach" weir attach eth1
+	index=$(ip -n "$host" -j link show eth1 | jq '.[0].ifindex')
+	ip -n "$host" link del eth1
+	ip -n "$host" link add eth1 index "$index" type bridge
+	holds "another device of this name and index: the one that was attached is gone" \
+		'.devices[0].state == "device is gone"' weir -j status
+	says "attach" "^eth1: attached" weir attach eth1
+	check "its program is there" test -n "$(xdp_program "$host" eth1)"
+	bpftool link detach pinned "$(pins_of "$host")/devices/eth1/tc_ingress"
+	says "attach of what was taken off in part" "^eth1: updated" weir attach eth1
+	check "puts it back, or it could not be taken off again" \
+		bpftool link detach pinned "$(pins_of "$host")/devices/eth1/tc_ingress"
+	bpftool link detach pinned "$(pins_of "$host")/devices/eth1/xdp"
+	check "so does any change" weir rule add drop proto udp
+	check "the program is back" test -n "$(xdp_program "$host" eth1)"
+
+	inode=$(stat -Lc %i "/run/netns/$host")
+	ip netns del "$host"
+	await 3 bash -c "! ip -n '$client' link show eth1"
+	namespace "$host"
+	[ "$inode" = "$(stat -Lc %i "/run/netns/$host")" ] ||
+		echo "# the new namespace has another inode"
+	ip -n "$host" link add eth1 index "$index" type bridge
+	holds "the same in a namespace after it: nothing is attached" '.devices == []' weir -j status
+	equal "no rule is left" 0 "$(value '.rules | length' rule list)"
+	says "attach" "^eth1: attached" weir attach eth1
+	check "its program is there" test -n "$(xdp_program "$host" eth1)"
+}
+
+test_held_namespace() {
+	local program
+	program=$(xdp_program "$host" eth1)
+	touch "$SCRATCH/held"
+	mount --bind "/run/netns/$host" "$SCRATCH/held"
+	ip netns del "$host"
+	namespace "$host"
+	refuses "a namespace that lost its name lives, and its pins" 2 "another network namespace" \
+		attach lo
+	equal "the program is still there" "$program" "$(nsenter --net="$SCRATCH/held" \
+		ip -j -d link show dev eth1 | jq -r '.[0].xdp.prog.id // empty')"
+	bpftool link detach pinned "$(pins_of "$host")/devices/eth1/xdp"
+	for link in tc_ingress tc_egress; do
+		bpftool link detach pinned "$(pins_of "$host")/devices/eth1/$link"
+	done
+	refuses "even with nothing attached in it" 2 "another network namespace" attach lo
+	umount "$SCRATCH/held"
+	says "attach when it is gone" "^lo: attached" weir attach lo
+	check "detach --all" weir detach --all
+	check "no pins are left" no_pins
+}
+
 check "attach" weir attach eth0
 check "attach the other" weir attach eth1
 test_device
 test_namespace
+test_namesakes
+test_held_namespace
