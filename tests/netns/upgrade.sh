@@ -66,7 +66,7 @@ test_schema() {
 	with other attach eth0 >"$SCRATCH/stdout" 2>"$OUTPUT"
 	equal "another schema is refused" 2 $?
 	with other attach eth0 >/dev/null 2>"$SCRATCH/refusal"
-	check "in one line that says what to do" grep -qE "schema.*4711.*weir detach eth0" \
+	check "in one line that says what to do" grep -qE "schema.*4711.*weir detach (eth0|--all)" \
 		"$SCRATCH/refusal"
 	equal "the program is untouched" "$program" "$(xdp_program "$host" eth0)"
 	equal "and the rule" 100 "$(matched 1)"
