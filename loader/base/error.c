@@ -12,30 +12,31 @@ static int status;
 
 static void leave(int code, const char *format, va_list args)
 {
+	int saved = errno;
+
 	if (status)
 		return;
 	status = code;
 	vsnprintf(line, sizeof(line), format, args);
+	errno = saved;
 }
 
-int fail(int err, const char *format, ...)
+void leave_failure(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
 	leave(2, format, args);
 	va_end(args);
-	return err;
 }
 
-int misuse(const char *format, ...)
+void leave_misuse(const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
 	leave(1, format, args);
 	va_end(args);
-	return -EINVAL;
 }
 
 int at_line(const char *file, size_t number)

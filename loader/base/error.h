@@ -7,14 +7,25 @@
 #ifndef WEIR_ERROR_H
 #define WEIR_ERROR_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Refused by kernel or state: exit status 2. Returns err, which must be negative. */
-int fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline int same(int err)
+{
+	return err;
+}
 
-/* The command line or a file's text is wrong: exit status 1. Returns -EINVAL. */
-int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Refused by kernel or state: exit status 2. Its value is err, which must be negative. A macro, so
+ * that compilers see that it is no success. */
+#define fail(err, ...) (leave_failure(__VA_ARGS__), same(err))
+
+/* The command line or a file's text is wrong: exit status 1. Its value is -EINVAL. */
+#define misuse(...) (leave_misuse(__VA_ARGS__), same(-EINVAL))
+
+/* What the two leave the line with; errno stays as it was. */
+void leave_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void leave_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Puts "FILE line N: " before the line that a misuse() has just left. Returns -EINVAL. */
 int at_line(const char *file, size_t number);

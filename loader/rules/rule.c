@@ -154,7 +154,7 @@ static int parse_proto(const char *text, __u16 *proto)
 /* "500", "1.5k/s", "60/m", "3/h": packets per 10^6 s. */
 static int parse_rate(const char *text, __u64 *rate_micro)
 {
-	char *end;
+	char *end = "";
 	double rate, per = 1;
 
 	/* strtod would also take hexadecimal, exponents and "inf". */
