@@ -51,7 +51,7 @@ $(B)/%.bpf.o: %.bpf.c | $(B)
 $(B)/%.skel.h: $(B)/%.bpf.o
 	$(BPFTOOL) gen skeleton $< name $(subst .,_,$*)_bpf > $@
 
-$(B)/%.o: %.c | $(SKELETONS)
+$(B)/%.o: %.c loader/VERSION | $(SKELETONS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MD -MP -c $< -o $@
 

@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "loader/rules/redirects.h"
 #include "loader/base/error.h"
 #include "loader/host/ethtool.h"
 #include "loader/host/features.h"
@@ -427,6 +428,11 @@ static void check_rule_device(struct doctor *d, const struct rule *rule, const c
 	if (!dev.up) {
 		report(d, "rule", WARN, "rule %u redirects to %s, which is down", rule->id, name);
 		advise(d, "%sip link set dev %s up", inside(d), name);
+	} else if (redirects_outdated(rule) && !rule->via_tc) {
+		report(d, "rule", FAIL,
+		       "rule %u redirects to %s, which has ceased to take XDP frames: they are lost",
+		       rule->id, name);
+		advise(d, "%s attach %s", weir(d), *rule->dev ? rule->dev : "DEV");
 	} else if (dev.xdp_known && !dev.xdp_target) {
 		report(d, "rule", WARN,
 		       "rule %u redirects to %s, which takes no XDP frames: they take the slower way "

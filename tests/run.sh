@@ -8,6 +8,10 @@ build=$1
 shift
 kinds=${*:-unit datapath netns}
 cd "$(dirname "$0")/.." || exit 2
+if [ "$kinds" != unit ] && [ "$(id -u)" != 0 ]; then
+	echo "run.sh: these tests need root: sudo make test; 'make unit' needs none" >&2
+	exit 1
+fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export CMOCKA_MESSAGE_OUTPUT=TAP

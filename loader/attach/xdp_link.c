@@ -160,8 +160,8 @@ static int explain_busy(const struct netdev *dev)
 {
 	return fail(-EBUSY,
 		    "%s: another XDP program (id %u) is attached and this way of attaching "
-		    "cannot share; detach it first ('xdp-loader unload %s --all' or 'ip link "
-		    "set %s xdp off')",
+		    "cannot share; detach it first ('xdp-loader unload %s --all', 'ip link "
+		    "set %s xdp off', or by what holds its link: 'bpftool link')",
 		    dev->name, dev->xdp_prog, dev->name, dev->name);
 }
 

@@ -15,6 +15,14 @@ static void add(struct timespec *ts, double seconds)
 	}
 }
 
+static double seconds_since(const struct timespec *then)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec - then->tv_sec + (double)(now.tv_nsec - then->tv_nsec) / SECOND;
+}
+
 /* Returns 0 for a time that is past. */
 static struct timespec left_until(const struct timespec *then)
 {
@@ -40,17 +48,22 @@ void ticker_start(struct ticker *ticker, double seconds)
 	sigprocmask(SIG_BLOCK, &ticker->signals, NULL);
 }
 
+/* Work between two ticks does not slow the pace, but an interval that is over when its tick would
+ * begin, or a sleep that was too long (a process stopped), leaves no time to count in: the next one
+ * is whole again. */
 bool ticker_wait(struct ticker *ticker)
 {
 	struct timespec left;
 	int got;
 
+	if (seconds_since(&ticker->next) > ticker->seconds)
+		clock_gettime(CLOCK_MONOTONIC, &ticker->next);
 	add(&ticker->next, ticker->seconds);
 	do {
 		left = left_until(&ticker->next);
 		got = sigtimedwait(&ticker->signals, NULL, &left);
 	} while (got < 0 && errno == EINTR);
-	if (got < 0 && !left.tv_sec && !left.tv_nsec) /* late: do not hurry to catch up */
+	if (seconds_since(&ticker->next) > ticker->seconds / 10)
 		clock_gettime(CLOCK_MONOTONIC, &ticker->next);
 	return got < 0;
 }

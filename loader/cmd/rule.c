@@ -168,23 +168,38 @@ static int parse_before(struct args *args, __u32 *before)
 	return no_more_words(args);
 }
 
-static int say_rule(const struct rule *rule, __u32 id, const char *verb)
+/* A rule that no XDP program obeys is no mistake, but should be no surprise either. */
+static void say_if_idle(const struct instance *in)
 {
-	struct rule shown = *rule;
+	struct device *list;
+	size_t count, xdp = 0;
+
+	if (devices_open(in, &list, &count))
+		return;
+	for (size_t i = 0; i < count; i++)
+		xdp += list[i].attachment.xdp_way != WAY_NONE;
+	devices_free(list, count);
+	if (!xdp)
+		notice("no device of instance '%s' has XDP attached, so no rule is applied yet",
+		       in->name);
+}
+
+static int say_rule(const struct instance *in, const struct rule *rule, const char *verb)
+{
 	char text[RULE_TEXT];
 
-	shown.id = id;
+	say_if_idle(in);
 	if (options.json)
-		return out_show(describe(&shown), NULL, 0);
-	rule_format(&shown, text);
-	return out_text("rule %u %s: %s", id, verb, text);
+		return out_show(describe(rule), NULL, 0);
+	rule_format(rule, text);
+	return out_text("rule %u %s: %s", rule->id, verb, text);
 }
 
 int cmd_rule_add(struct args *args)
 {
 	struct instance in;
 	struct rule rule;
-	__u32 before, id;
+	__u32 before;
 	int err;
 
 	err = rule_parse(args, &rule);
@@ -194,9 +209,9 @@ int cmd_rule_add(struct args *args)
 		err = attach_open(&in);
 	if (err)
 		return err;
-	err = rules_add(&in, &rule, before, &id);
+	err = rules_add(&in, &rule, before);
 	if (!err)
-		err = say_rule(&rule, id, "added");
+		err = say_rule(&in, &rule, "added");
 	instance_close(&in);
 	return err;
 }
@@ -221,12 +236,15 @@ static int name_list(struct args *args, const char *file, char *list)
 	return 0;
 }
 
-static int parse_load(struct args *args, const char **file, struct rule *rule, __u32 *before)
+/* `*keep`: nothing is said of what the rule does. */
+static int parse_load(struct args *args, const char **file, struct rule *rule, __u32 *before,
+		      bool *keep)
 {
 	static char *drop[] = {"drop"};
 	struct args by_default = {.count = 1, .word = drop};
 	char list[RULE_LIST_NAME];
 	const char *match = "src";
+	bool named = false;
 	int err;
 
 	*file = next_word(args);
@@ -235,11 +253,13 @@ static int parse_load(struct args *args, const char **file, struct rule *rule, _
 	err = name_list(args, *file, list);
 	if (!err && accept_word(args, "match")) {
 		match = value_of(args, "match");
+		named = true;
 		if (!match)
 			return -EINVAL;
 		if (strcmp(match, "src") && strcmp(match, "dst"))
 			return misuse("match '%s': wanted src or dst", match);
 	}
+	*keep = !named && (!args->count || !strcmp(args->word[0], "before"));
 	if (!err)
 		err = args->count && strcmp(args->word[0], "before")
 			      ? rule_parse(args, rule)
@@ -262,22 +282,22 @@ int cmd_rule_load(struct args *args)
 	struct prefix *list;
 	struct instance in;
 	struct rule rule;
+	bool keep, replaced;
 	const char *file;
-	__u32 before, id;
+	__u32 before;
 	size_t count;
 	int err;
 
-	err = parse_load(args, &file, &rule, &before);
+	err = parse_load(args, &file, &rule, &before, &keep);
 	if (!err)
 		err = prefix_list_read(file, &list, &count);
 	if (err)
 		return err;
 	err = attach_open(&in);
 	if (!err) {
-		err = rules_add_list(&in, &rule, list, count, before, &id);
-		rule.prefixes = count;
+		err = rules_add_list(&in, &rule, list, count, before, keep, &replaced);
 		if (!err)
-			err = say_rule(&rule, id, "loaded");
+			err = say_rule(&in, &rule, replaced ? "replaced" : "loaded");
 		instance_close(&in);
 	}
 	free(list);

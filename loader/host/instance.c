@@ -40,6 +40,19 @@ struct instance_record {
 /* linux/bpf.h of Debian 12 has no TCX yet. Its links tell their ifindex where XDP's do. */
 #define LINK_TYPE_TCX 11
 
+/* `ip netns exec` gives each command mounts of its own: what is pinned there ends with it. */
+static bool mounts_are_private(void)
+{
+	struct stat own, other;
+	char parent[64];
+
+	snprintf(parent, sizeof(parent), "/proc/%d/ns/mnt", getppid());
+	if (stat("/proc/self/ns/mnt", &own))
+		return false;
+	return (!stat(parent, &other) && other.st_ino != own.st_ino) ||
+	       (!stat("/proc/1/ns/mnt", &other) && other.st_ino != own.st_ino);
+}
+
 static int mount_bpffs(bool change)
 {
 	struct statfs fs;
@@ -52,6 +65,12 @@ static int mount_bpffs(bool change)
 		return 0;
 	if (!change)
 		return -ENOENT;
+	if (mounts_are_private())
+		return fail(-ENOENT,
+			    "there is no bpffs in this mount namespace, and one mounted now would "
+			    "vanish with it; instead of 'ip netns exec NAME weir' use 'weir -n "
+			    "NAME', elsewhere 'mount -t bpf bpf %s' first",
+			    WEIR_BPFFS);
 	if (mount("bpf", WEIR_BPFFS, "bpf", 0, "mode=0700"))
 		return fail(-errno, "cannot mount bpffs on %s: %m; try 'mount -t bpf bpf %s'",
 			    WEIR_BPFFS, WEIR_BPFFS);

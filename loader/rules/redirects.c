@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "redirects.h"
+#include "table.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -185,16 +186,28 @@ static int resolve(int devmap, const char *name, struct redirect_target *t)
 		    errno == E2BIG ? "there are 256 targets already" : strerror(errno));
 }
 
-static bool known(const struct table_names *names, const char *name)
+static const struct redirect_target *find(const struct table_names *names, const char *name)
 {
 	for (size_t i = 0; i < names->count; i++)
 		if (!strcmp(names->targets[i].name, name))
-			return true;
-	return false;
+			return &names->targets[i];
+	return NULL;
 }
 
-int redirects_resolve(const struct instance *in, const struct rule_set *set,
-		      struct table_names *names)
+bool redirects_outdated(const struct rule *rule)
+{
+	struct netdev target;
+
+	if (rule->action != WEIR_A_REDIRECT)
+		return false;
+	if (netdev_by_name(rule->target, &target)) {
+		forget_failure();
+		return false;
+	}
+	return takes_xdp(&target) == rule->via_tc;
+}
+
+int redirects_resolve(const struct instance *in, struct rule_set *set, struct table_names *names)
 {
 	struct redirect_target *targets;
 	int devmap = -1, err = 0;
@@ -205,10 +218,15 @@ int redirects_resolve(const struct instance *in, const struct rule_set *set,
 		return fail(-ENOMEM, "out of memory");
 	names->targets = targets;
 	for (size_t i = 0; i < set->count && !err; i++) {
-		const struct rule *r = &set->rules[i];
+		struct rule *r = &set->rules[i];
+		const struct redirect_target *known = find(names, r->target);
 
-		if (r->action != WEIR_A_REDIRECT || known(names, r->target))
+		if (r->action != WEIR_A_REDIRECT)
 			continue;
+		if (known) {
+			r->via_tc = known->via_tc;
+			continue;
+		}
 		if (devmap < 0)
 			devmap = open_devmap(in);
 		if (devmap < 0)
@@ -216,6 +234,7 @@ int redirects_resolve(const struct instance *in, const struct rule_set *set,
 				   strerror(-devmap));
 		else
 			err = resolve(devmap, r->target, &targets[names->count++]);
+		r->via_tc = !err && targets[names->count - 1].via_tc;
 	}
 	if (devmap >= 0)
 		close(devmap);

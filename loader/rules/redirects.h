@@ -6,7 +6,9 @@
 #include "loader/attach/device.h"
 #include "loader/host/instance.h"
 #include "loader/host/netdev.h"
-#include "table.h"
+#include "rule.h"
+
+struct table_names;
 
 /* Refuses, with reason and remedy, a rule whose frames would not arrive. */
 int redirects_check(const struct instance *in, const struct rule *rule);
@@ -17,8 +19,10 @@ int redirects_check_device(const struct rule_set *set, const struct netdev *sour
 
 /* What the names in the rules stand for now. Targets that take XDP frames get an entry in the
  * devmap, which no entry in use gives way for. */
-int redirects_resolve(const struct instance *in, const struct rule_set *set,
-		      struct table_names *names);
+int redirects_resolve(const struct instance *in, struct rule_set *set, struct table_names *names);
+/* Whether the rule's target has begun or ceased to take XDP frames since the table was made; if it
+ * has ceased, they are lost. */
+bool redirects_outdated(const struct rule *rule);
 /* The table of these names is in use: entries of others are freed. */
 void redirects_settle(const struct instance *in, const struct table_names *names);
 void redirects_release(struct table_names *names);

@@ -29,6 +29,7 @@ struct rule {
 	__u32 id;	       /* names the rule for `del`; not used twice while there are rules */
 	__u32 slot;	       /* index of its counter */
 	__u8 action;	       /* enum weir_action */
+	__u8 via_tc;	       /* redirect: TC transmits, because the target took no XDP frames */
 	__u8 list_matches_dst; /* the list is of destinations, not sources */
 	__u16 proto;	       /* RULE_ANY_PROTO, WEIR_PROTO_ARP, or 0-255 */
 	__u16 sport[2];	       /* first and last; 0 and 65535: any */

@@ -119,6 +119,7 @@ static bool same_rule(struct rule a, struct rule b)
 	a.id = b.id;
 	a.slot = b.slot;
 	a.since_ns = b.since_ns;
+	a.via_tc = b.via_tc;
 	a.dev_ifindex = b.dev_ifindex;
 	a.target_ifindex = b.target_ifindex;
 	return !memcmp(&a, &b, sizeof(a));
@@ -184,28 +185,32 @@ static size_t list_position(const struct rule_set *set, const char *name)
 }
 
 static int put_list(const struct instance *in, struct rule_set *set, struct rule *rule,
-		    const struct prefix *list, __u32 before)
+		    const struct prefix *list, __u32 before, bool keep)
 {
 	size_t position = list_position(set, rule->list);
+	struct rule old;
 
 	if (position == set->count)
 		return add_new(in, set, rule, list, before);
+	old = set->rules[position];
 	if (before)
 		return fail(-EEXIST,
 			    "list '%s' exists already, as rule %u; it is replaced where it "
 			    "stands, without 'before'",
-			    rule->list, set->rules[position].id);
-	rule->id = set->rules[position].id;
-	rule->slot = set->rules[position].slot;
-	rule->since_ns = set->rules[position].since_ns;
+			    rule->list, old.id);
+	if (keep) {
+		old.prefixes = rule->prefixes;
+		*rule = old;
+	}
+	rule->id = old.id;
+	rule->slot = old.slot;
+	rule->since_ns = old.since_ns;
 	cut(set, position);
 	return insert(set, position, rule, list);
 }
 
-static int add(struct instance *in, const struct rule *rule, const struct prefix *list,
-	       __u32 before, __u32 *id)
+int rules_add(struct instance *in, struct rule *rule, __u32 before)
 {
-	struct rule fresh = *rule;
 	struct rule_set set;
 	int err;
 
@@ -214,29 +219,33 @@ static int add(struct instance *in, const struct rule *rule, const struct prefix
 		err = tables_load(in, &set);
 	if (err)
 		return err;
-	if (list)
-		err = put_list(in, &set, &fresh, list, before);
-	else
-		err = refuse_twin(&set, rule) ?: add_new(in, &set, &fresh, NULL, before);
+	err = refuse_twin(&set, rule);
+	if (!err)
+		err = add_new(in, &set, rule, NULL, before);
 	if (!err)
 		err = tables_publish(in, &set);
-	*id = fresh.id;
 	rule_set_free(&set);
 	return err;
 }
 
-int rules_add(struct instance *in, const struct rule *rule, __u32 before, __u32 *id)
+int rules_add_list(struct instance *in, struct rule *rule, const struct prefix *list, size_t count,
+		   __u32 before, bool keep, bool *replaced)
 {
-	return add(in, rule, NULL, before, id);
-}
+	struct rule_set set;
+	int err;
 
-int rules_add_list(struct instance *in, const struct rule *rule, const struct prefix *list,
-		   size_t count, __u32 before, __u32 *id)
-{
-	struct rule listed = *rule;
-
-	listed.prefixes = count;
-	return add(in, &listed, list, before, id);
+	err = tables_load(in, &set);
+	if (err)
+		return err;
+	*replaced = list_position(&set, rule->list) < set.count;
+	rule->prefixes = count;
+	err = put_list(in, &set, rule, list, before, keep);
+	if (!err)
+		err = check_devices(in, rule);
+	if (!err)
+		err = tables_publish(in, &set);
+	rule_set_free(&set);
+	return err;
 }
 
 int rules_delete(struct instance *in, const __u32 *ids, size_t count)

@@ -263,6 +263,7 @@ static bool follow_devices(struct rule_set *set)
 
 		changed |= follow(r->dev, &r->dev_ifindex);
 		changed |= follow(r->target, &r->target_ifindex);
+		changed |= redirects_outdated(r);
 		if (changed && *r->dev && !r->dev_ifindex)
 			notice("rule %u: there is no device %s now, so it matches nothing", r->id,
 			       r->dev);
