@@ -28,20 +28,28 @@ static int maps_of(__u32 program, __u32 *maps)
 	return info.nr_map_ids < MAPS_MAX ? info.nr_map_ids : MAPS_MAX;
 }
 
-bool program_uses_pin(__u32 program, const char *pin)
+bool program_uses_map(__u32 program, int map)
 {
 	struct bpf_map_info info = {};
 	__u32 maps[MAPS_MAX], size = sizeof(info);
-	int fd = pin_open(pin), n;
+	int n = bpf_obj_get_info_by_fd(map, &info, &size) ? 0 : maps_of(program, maps);
 
-	if (fd < 0)
-		return false;
-	n = bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : maps_of(program, maps);
-	close(fd);
 	for (int i = 0; i < n; i++)
 		if (maps[i] == info.id)
 			return true;
 	return false;
+}
+
+bool program_uses_pin(__u32 program, const char *pin)
+{
+	int fd = pin_open(pin);
+	bool uses;
+
+	if (fd < 0)
+		return false;
+	uses = program_uses_map(program, fd);
+	close(fd);
+	return uses;
 }
 
 /* The compiler may put tables of its own behind what the skeleton knows of the section. */

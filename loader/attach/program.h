@@ -7,7 +7,8 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-/* Whether the program with this id uses the map that is pinned there. */
+/* Whether the program with this id uses the map, or the one that is pinned there. */
+bool program_uses_map(__u32 program, int map);
 bool program_uses_pin(__u32 program, const char *pin);
 
 /* Copies constants out of the program's .rodata; -ENOENT: it has none that are so long. */

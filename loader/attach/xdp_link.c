@@ -14,31 +14,11 @@
 #include "loader/base/error.h"
 #include "loader/host/ethtool.h"
 #include "loader/host/features.h"
+#include "program.h"
 #include "xdp_program.h"
 
 /* A frame of a larger MTU does not fit a page beside XDP's headroom and the skb's tail. */
 #define MTU_OF_ONE_PAGE 3498
-
-#define MAPS_MAX 16 /* no program of ours uses more */
-
-/* Ids of the maps that a program uses. Returns their number. */
-static int program_maps(int fd, __u32 *maps)
-{
-	struct bpf_prog_info info = {.nr_map_ids = MAPS_MAX, .map_ids = (unsigned long)maps};
-	__u32 size = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(fd, &info, &size))
-		return -errno;
-	return info.nr_map_ids < MAPS_MAX ? info.nr_map_ids : MAPS_MAX;
-}
-
-static __u32 map_id(int fd)
-{
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &size) ? 0 : info.id;
-}
 
 /* A sender behind veth or tun leaves checksums to its device. */
 static bool has_partial_sums(const struct netdev *dev)
@@ -237,58 +217,39 @@ static enum xdp_attach_mode libxdp_mode(enum attach_mode mode)
 	return mode == MODE_GENERIC ? XDP_MODE_SKB : XDP_MODE_NATIVE;
 }
 
-static bool program_uses(__u32 program, __u32 map)
-{
-	__u32 maps[MAPS_MAX];
-	int fd = bpf_prog_get_fd_by_id(program), n;
-
-	if (fd < 0)
-		return false;
-	n = program_maps(fd, maps);
-	close(fd);
-	for (int i = 0; i < n; i++)
-		if (maps[i] == map)
-			return true;
-	return false;
-}
-
-/* Takes one program of this device, other than `keep`, off its dispatcher. 1: there was one. */
-static int dispatcher_detach_one(__u32 ifindex, __u32 counters, __u32 keep)
+/* Takes one program of this device, other than `keep`, off its dispatcher. 1: there was one. A
+ * device's programs are known by its counters, so that one which an interrupted attach left without
+ * a pin is found as well. */
+static int dispatcher_detach_one(__u32 ifindex, const char *counters, __u32 keep)
 {
 	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex(ifindex);
 	struct xdp_program *program = NULL;
 	int err = 0;
 
-	if (libxdp_get_error(all) || xdp_multiprog__is_legacy(all))
-		goto out;
-	while ((program = xdp_multiprog__next_prog(program, all)))
-		if (xdp_program__id(program) != keep &&
-		    program_uses(xdp_program__id(program), counters))
-			break;
+	if (libxdp_get_error(all))
+		return 0;
+	if (!xdp_multiprog__is_legacy(all))
+		while ((program = xdp_multiprog__next_prog(program, all)))
+			if (xdp_program__id(program) != keep &&
+			    program_uses_pin(xdp_program__id(program), counters))
+				break;
 	if (program)
 		err = xdp_program__detach(program, ifindex, xdp_multiprog__attach_mode(all), 0);
 	if (program && !err)
 		err = 1;
-out:
-	if (!libxdp_get_error(all))
-		xdp_multiprog__close(all);
+	xdp_multiprog__close(all);
 	return err;
 }
 
-/* A device's programs are known by its counters, so that one which an interrupted attach left
- * without a pin is found as well. */
 static int dispatcher_detach(const struct instance *in, const char *device, __u32 ifindex,
 			     __u32 keep)
 {
-	int fd = pin_open(instance_path(in, "devices/%s/counters", pin_name(device))), err = 1;
-	__u32 counters;
+	int err;
 
-	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
-	counters = map_id(fd);
-	close(fd);
-	while (err > 0)
-		err = dispatcher_detach_one(ifindex, counters, keep);
+	do
+		err = dispatcher_detach_one(
+			ifindex, instance_path(in, "devices/%s/counters", pin_name(device)), keep);
+	while (err > 0);
 	return err;
 }
 
@@ -387,78 +348,35 @@ int xdp_detach(const struct instance *in, const char *device, __u32 ifindex, enu
 	return 0;
 }
 
-/* The program's fd, through its link where there is one. */
-static int open_attached(const char *pin, enum attach_way way)
+/* Id of the attached program, through its link where there is one; 0: none. */
+static __u32 attached_program(const struct instance *in, const char *device, enum attach_way way)
 {
-	struct bpf_link_info info = {};
-	__u32 size = sizeof(info);
-	int fd = pin_open(pin), program;
-
-	if (fd < 0 || way != WAY_LINK)
-		return fd;
-	program = bpf_obj_get_info_by_fd(fd, &info, &size) ? -errno
-							   : bpf_prog_get_fd_by_id(info.prog_id);
-	close(fd);
-	return program;
-}
-
-static int attached_maps(const struct instance *in, const char *device, enum attach_way way,
-			 __u32 *maps)
-{
-	int fd = open_attached(xdp_pin(in, device), way), n;
+	struct bpf_link_info link = {};
+	struct bpf_prog_info program = {};
+	__u32 link_size = sizeof(link), program_size = sizeof(program);
+	int fd = pin_open(xdp_pin(in, device));
 
 	if (fd < 0)
-		return fd;
-	n = program_maps(fd, maps);
+		return 0;
+	if (way == WAY_LINK)
+		bpf_obj_get_info_by_fd(fd, &link, &link_size);
+	else
+		bpf_obj_get_info_by_fd(fd, &program, &program_size);
 	close(fd);
-	return n;
+	return way == WAY_LINK ? link.prog_id : program.id;
 }
 
 bool xdp_uses_table(const struct instance *in, const char *device, enum attach_way way,
 		    const struct rule_needs *needs)
 {
-	__u32 maps[MAPS_MAX], want;
-	int n;
-
-	if (needs->table < 0)
-		return true;
-	want = map_id(needs->table);
-	n = attached_maps(in, device, way, maps);
-	for (int i = 0; i < n; i++)
-		if (maps[i] == want)
-			return true;
-	return false;
-}
-
-/* The compiler may put tables of its own behind what the skeleton knows of the section. */
-static int read_rodata(__u32 map_id, struct weir_xdp_config *config)
-{
-	struct bpf_map_info info = {};
-	__u32 size = sizeof(info), key = 0;
-	int fd = bpf_map_get_fd_by_id(map_id), err = -ENOENT;
-	struct weir_xdp_bpf__rodata *value = NULL;
-
-	if (fd < 0)
-		return fd;
-	if (!bpf_obj_get_info_by_fd(fd, &info, &size) && strstr(info.name, ".rodata") &&
-	    info.value_size >= sizeof(*value))
-		value = malloc(info.value_size);
-	if (value && !bpf_map_lookup_elem(fd, &key, value)) {
-		*config = value->config;
-		err = 0;
-	}
-	free(value);
-	close(fd);
-	return err;
+	return needs->table < 0 ||
+	       program_uses_map(attached_program(in, device, way), needs->table);
 }
 
 int xdp_loaded_config(const struct instance *in, const char *device, enum attach_way way,
 		      struct weir_xdp_config *config)
 {
-	__u32 maps[MAPS_MAX];
-	int n = attached_maps(in, device, way, maps), err = n < 0 ? n : -ENOENT;
-
-	for (int i = 0; err == -ENOENT && i < n; i++)
-		err = read_rodata(maps[i], config);
-	return err;
+	return program_constants(attached_program(in, device, way),
+				 offsetof(struct weir_xdp_bpf__rodata, config), config,
+				 sizeof(*config));
 }
