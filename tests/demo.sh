@@ -211,7 +211,7 @@ overflow() {
 	kill "${clients[@]}"
 	wait "${clients[@]}" 2>/dev/null
 	weir -n "$host" handshake show eth0
-	say "The kernel's own counter, which names neither port nor queue, agrees:"
+	say "The kernel's own counter, which names no port, agrees:"
 	show "nstat -az TcpExtListenOverflows"
 	inside "$host" nstat -az TcpExtListenOverflows | awk 'NR > 1 { print $1, $2 }'
 }
