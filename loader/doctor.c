@@ -190,7 +190,7 @@ static void check_bpffs(struct doctor *d)
 		report(d, "bpffs", OK, "mounted on %s", WEIR_BPFFS);
 		return;
 	}
-	report(d, "bpffs", WARN, "not mounted on %s; `weir attach` mounts it", WEIR_BPFFS);
+	report(d, "bpffs", WARN, "not mounted on %s; 'weir attach' mounts it", WEIR_BPFFS);
 	advise(d, "mount -t bpf bpf %s", WEIR_BPFFS);
 }
 

@@ -30,7 +30,7 @@ static const struct table table = {
 	.rows = "devices",
 	.group = "reasons",
 	.heading = "Since attached; rates over 1 s",
-	.empty = "nothing is attached; `weir attach DEV` begins",
+	.empty = "nothing is attached; 'weir attach DEV' begins",
 	COLUMNS(columns),
 };
 

@@ -32,7 +32,7 @@ static const struct column columns[] = {
 static const struct table table = {
 	.rows = "devices",
 	.group = "endpoints",
-	.empty = "nothing is attached; 'weir attach DEV' begins",
+	.empty = "no device is observed; 'weir attach DEV' begins, without --xdp-only",
 	COLUMNS(columns),
 };
 

@@ -92,11 +92,11 @@ int pace_run(const struct pace *pace, struct ticker *ticker, struct tracker *tra
 	int err = tracker_read(tracker);
 
 	if (!err && !tracker->alive)
-		return fail(-ENODEV, "nothing is attached; `weir attach DEV` begins");
+		return fail(-ENODEV, "nothing is attached; 'weir attach DEV' begins");
 	if (!err && !counts_anything(tracker))
 		return fail(-ENODEV,
 			    "only TC programs are attached, and packets are counted by XDP; "
-			    "`weir attach DEV` adds it");
+			    "'weir attach DEV' adds it");
 	for (long done = 0; !err && (!pace->count || done < pace->count); done++) {
 		if (!ticker_wait(ticker))
 			return 0;

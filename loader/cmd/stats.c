@@ -10,7 +10,7 @@
 #include "pace.h"
 
 #define SAMPLE_SECONDS 1.0
-#define NOTHING	       "nothing is attached; `weir attach DEV` begins"
+#define NOTHING	       "nothing is attached; 'weir attach DEV' begins"
 
 static const struct column total_columns[] = {
 	COLUMN("device", "Device", UNIT_TEXT),

@@ -191,9 +191,9 @@ int cmd_top(struct args *args)
 	if (err)
 		return err;
 	if (options.json)
-		return misuse("top is for people; `weir -j stats -i 1` gives the same as JSON");
+		return misuse("top is for people; 'weir -j stats -i 1' gives the same as JSON");
 	if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO))
-		return misuse("top needs a terminal; `weir stats -i 1` writes lines");
+		return misuse("top needs a terminal; 'weir stats -i 1' writes lines");
 	top.pace = pace_of(seconds);
 	err = screen_open();
 	if (err)

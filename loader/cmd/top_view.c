@@ -62,7 +62,7 @@ static const struct column rule_columns[] = {
 	COLUMN("text", "", UNIT_TEXT),
 };
 
-static const struct table device_table = {.empty = "nothing is attached; `weir attach DEV` begins",
+static const struct table device_table = {.empty = "nothing is attached; 'weir attach DEV' begins",
 					  COLUMNS(device_columns)};
 static const struct table class_table = {COLUMNS(class_columns)};
 static const struct table reason_table = {.empty = "nothing has been dropped",

@@ -332,7 +332,7 @@ int netdev_by_name(const char *name, struct netdev *dev)
 		err = get_one(request, dev);
 	}
 	if (err == -ENODEV)
-		return fail(err, "device '%s' does not exist; `ip link` shows the names", name);
+		return fail(err, "device '%s' does not exist; 'ip link' shows the names", name);
 	if (err)
 		return fail(err, "device '%s': rtnetlink: %s", name, strerror(-err));
 	return 0;
@@ -344,7 +344,7 @@ int netdev_by_index(__u32 ifindex, struct netdev *dev)
 	int err = ifindex ? get_one(link_request(buffer, NLM_F_ACK, ifindex), dev) : -ENODEV;
 
 	if (err == -ENODEV)
-		return fail(err, "device with index %u does not exist; `ip link` shows the indexes",
+		return fail(err, "device with index %u does not exist; 'ip link' shows the indexes",
 			    ifindex);
 	if (err)
 		return fail(err, "device with index %u: rtnetlink: %s", ifindex, strerror(-err));
@@ -394,14 +394,14 @@ int netdev_enter(const char *netns)
 
 	if (!*netns)
 		return fail(-ENOENT,
-			    "namespace: the name is empty; `ip netns list` shows the names");
+			    "namespace: the name is empty; 'ip netns list' shows the names");
 	if (snprintf(path, sizeof(path), "%s%s", strchr(netns, '/') ? "" : "/run/netns/", netns) >=
 	    (int)sizeof(path))
 		return fail(-ENAMETOOLONG, "namespace '%.32s...': the name is too long", netns);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return fail(-ENOENT,
-			    "namespace '%s' does not exist; `ip netns list` shows the names",
+			    "namespace '%s' does not exist; 'ip netns list' shows the names",
 			    netns);
 	if (fd < 0)
 		return fail(-errno, "namespace '%s': %s: %m", netns, path);

@@ -215,15 +215,15 @@ static void test_unknown(void **state)
 	(void)state;
 	REQUIRE_NAMESPACE();
 	assert_int_equal(netdev_by_name("wnone", &dev), -ENODEV);
-	assert_failure("device 'wnone' does not exist; `ip link` shows the names");
+	assert_failure("device 'wnone' does not exist; 'ip link' shows the names");
 	assert_int_equal(netdev_by_name("", &dev), -ENODEV);
-	assert_failure("device '' does not exist; `ip link` shows the names");
+	assert_failure("device '' does not exist; 'ip link' shows the names");
 	memset(name, 'x', sizeof(name));
 	name[sizeof(name) - 1] = '\0';
 	assert_int_equal(netdev_by_name(name, &dev), -ENODEV);
 	forget_failure();
 	assert_int_equal(netdev_by_index(0, &dev), -ENODEV);
-	assert_failure("device with index 0 does not exist; `ip link` shows the indexes");
+	assert_failure("device with index 0 does not exist; 'ip link' shows the indexes");
 	assert_int_equal(netdev_by_index(0x7fffffff, &dev), -ENODEV);
 	forget_failure();
 }
@@ -250,7 +250,7 @@ static void test_enter(void **state)
 
 	(void)state;
 	assert_int_equal(netdev_enter("no-such-namespace"), -ENOENT);
-	assert_failure("namespace 'no-such-namespace' does not exist; `ip netns list` shows the "
+	assert_failure("namespace 'no-such-namespace' does not exist; 'ip netns list' shows the "
 		       "names");
 	assert_true(netdev_enter("") < 0);
 	forget_failure();
