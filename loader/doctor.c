@@ -218,9 +218,9 @@ static void check_release(struct doctor *d)
 
 	uname(&name);
 	sscanf(name.release, "%d.%d", &major, &minor);
-	if (major < 5 || (major == 5 && minor < 15)) {
+	if (major < 6 || (major == 6 && minor < 1)) {
 		report(d, "kernel", WARN,
-		       "Linux %s is older than 5.15, the oldest weir is meant for", name.release);
+		       "Linux %s is older than 6.1, the oldest weir is tested on", name.release);
 		advise(d, "upgrade the kernel");
 	} else {
 		report(d, "kernel", OK, "Linux %s", name.release);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
+#include "../xdp/packet.h"
 #include "abi.h"
 
 #define TAG_LANES     0x0001000100010001ull
@@ -30,14 +31,6 @@ struct place {
 	__u16 tag;
 	__u32 who;
 };
-
-/* Exclusive-or with the same unknown number twice: the value stays, what the verifier knows of it
- * goes, and what follows is verified once instead of once per way. */
-static __always_inline __u32 unlearn(__u64 value, __u64 unknown)
-{
-	asm volatile("%0 ^= %1; %0 ^= %1" : "+r"(value) : "r"(unknown));
-	return value;
-}
 
 static __always_inline __u32 fingerprint_set(__u64 fingerprint)
 {
@@ -94,7 +87,7 @@ static __always_inline struct weir_handshake *inflight_find(__u64 fingerprint, s
 	for (at->lane = 0; at->lane < WEIR_HANDSHAKE_WAYS; at->lane++) {
 		if (tag_in(tags, at->lane) != at->tag || inflight_way(at)->who != at->who)
 			continue;
-		at->lane = unlearn(at->lane, fingerprint);
+		at->lane = forget(at->lane, fingerprint);
 		return inflight_way(at);
 	}
 	return NULL;
@@ -131,7 +124,7 @@ static __always_inline __u32 inflight_choose(__u32 set, __u64 tags)
 			chosen = at.lane;
 		}
 	}
-	return unlearn(chosen, tags) & (WEIR_HANDSHAKE_WAYS - 1);
+	return forget(chosen, tags) & (WEIR_HANDSHAKE_WAYS - 1);
 }
 
 /*
