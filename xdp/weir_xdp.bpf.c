@@ -3,6 +3,7 @@
  * The XDP program. One copy is loaded per device, specialised by `config`: the verifier removes
  * whatever the device's switches leave out.
  */
+#include "balance/balance.h"
 #include "count.h"
 #include "rules.h"
 
@@ -41,6 +42,21 @@ int weir_redirect(struct xdp_md *ctx)
 	return filter(ctx, true);
 }
 
+/* While there are services. */
+SEC("xdp")
+int weir_balance(struct xdp_md *ctx)
+{
+	struct decision decision = passed();
+	struct frame frame = {};
+
+	parse(&frame, ctx, true);
+	if (config.fields)
+		decision = apply_rules(ctx, &frame, config.redirects);
+	if (config.modes && decision.verdict == WEIR_PASS)
+		decision = balance(ctx, &frame);
+	return count(frame.class, frame.bytes, decision);
+}
+
 struct {
 	__uint(priority, 50);
 	__uint(XDP_PASS, 1);
@@ -50,5 +66,10 @@ struct {
 	__uint(priority, 50);
 	__uint(XDP_PASS, 1);
 } XDP_RUN_CONFIG(weir_redirect);
+
+struct {
+	__uint(priority, 50);
+	__uint(XDP_PASS, 1);
+} XDP_RUN_CONFIG(weir_balance);
 
 char _license[] SEC("license") = "GPL";

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The way to a backend, from the kernel's routes and neighbours. The neighbour is made a managed
+ * one (NTF_EXT_MANAGED, Linux 5.16), so that the kernel itself keeps it resolved although it does
+ * not see the traffic.
+ */
+#ifndef WEIR_NEXTHOP_LOADER_H
+#define WEIR_NEXTHOP_LOADER_H
+
+#include "service.h"
+
+struct next_hop {
+	bool local;	 /* the address is this host's own */
+	bool reachable;	 /* the Ethernet addresses are known */
+	bool via_tc;	 /* the device takes no XDP frames now */
+	__u32 ifindex;	 /* 0: no route */
+	__u32 mtu;	 /* of the route, bytes of layer 3 */
+	__u8 dest_mac[6], source_mac[6];
+	struct address gateway; /* whose Ethernet address it is: the backend itself when on-link */
+	struct address source;	/* the address this host would use */
+	char device[16];
+};
+
+/* Looks the way up and, if the neighbour is not known, asks for it and waits a little (at most
+ * `wait_ms`). 0 also without a route or neighbour: the fields tell. < 0 with a fail() line. */
+int next_hop_find(const struct address *to, unsigned int wait_ms, struct next_hop *hop);
+
+/* Has the kernel keep this neighbour resolved from now on; and lets it go. Errors only where the
+ * kernel is too old or memory is short: callers may go on without. */
+int next_hop_keep(const struct next_hop *hop);
+int next_hop_release(const struct next_hop *hop);
+
+/* Whether it is an address of this host (any device, also lo). */
+bool address_is_local(const struct address *address);
+
+#endif

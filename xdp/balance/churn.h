@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Churn tracking: which backend a flow of a DSR service belongs to.
+ *
+ * A slot that is not moving decides by itself. While it moves, a flow that began after the slot's
+ * first change is remembered in `flows`, and every other one belongs to the one owner before: so any
+ * number of overlapping changes is right. A new flow for which there is no room is sent to the owner
+ * before as well, where it needs no memory: a full table slows a move down and breaks nothing. What
+ * is remembered is only forgotten once it was idle for longer than the service says.
+ */
+#ifndef WEIR_CHURN_H
+#define WEIR_CHURN_H
+
+#include "service.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_flow_bucket);
+} flows SEC(".maps");
+
+enum phase {
+	PHASE_ANY,    /* in the middle of a flow; of UDP, maybe its beginning */
+	PHASE_BEGIN,  /* SYN */
+	PHASE_END,    /* FIN, RST */
+};
+
+/* What is known of a packet's flow. A struct, so that it can be handed to global functions. */
+struct flow {
+	__u64 hash;
+	__u32 service;	/* index */
+	__u32 phase;	/* enum phase */
+	__u32 slots;	/* as in struct weir_service */
+	__u32 slot_mask;
+	__u32 flows;
+	__u32 flow_mask;
+	__u32 idle;
+	__u32 idle_closing;
+	__u8 udp;
+	__u8 free;	/* WEIR_S_FREE */
+	__u8 by_source;
+	__u8 pad[5];
+};
+
+static __always_inline __u32 ticks(void)
+{
+	return bpf_jiffies64() >> config.tick_shift;
+}
+
+static __always_inline __u64 mix_flow(__u64 h)
+{
+	h ^= h >> 32;
+	h *= 0xe9846af9b1a615dull;
+	h ^= h >> 32;
+	h *= 0xe9846af9b1a615dull;
+	return h ^ h >> 28;
+}
+
+/* The same on every balancer: part of the ABI. IPv4 flows never collide, as address and ports are
+ * 64 bits and mixing loses none. The upper 24 bits choose the slot, the others the place of the flow
+ * in tables; with affinity by source the upper ones come from the source alone. */
+static __always_inline __u64 hash_flow(__u64 source, __u64 source_low, __u32 family, __u64 ports,
+				       bool by_source)
+{
+	__u64 high = source, hash;
+
+	if (family == 6)
+		high = mix_flow(source ^ 0x9e3779b97f4a7c15ull) + source_low;
+	hash = mix_flow(high ^ ports);
+	if (by_source)
+		hash = (mix_flow(high) & ~0ull << 40) | (hash & ~(~0ull << 40));
+	return hash;
+}
+
+static __always_inline __u64 ports_of(__u32 sport, __u32 dport)
+{
+	return (__u64)sport << 16 | dport;
+}
+
+static __always_inline void flow_of(struct flow *flow, const struct weir_service *s, __u32 index,
+				    const struct packet *p, __u32 phase)
+{
+	flow->hash = hash_flow(p->source, p->source_low, p->family, ports_of(p->sport, p->dport),
+			       s->flags & WEIR_S_BY_SOURCE);
+	flow->service = index;
+	flow->phase = phase;
+	flow->slots = s->slots;
+	flow->slot_mask = s->slot_mask;
+	flow->flows = s->flows;
+	flow->flow_mask = s->flow_mask;
+	flow->idle = s->idle;
+	flow->idle_closing = s->idle_closing;
+	flow->udp = s->proto == IPPROTO_UDP;
+	flow->free = s->flags & WEIR_S_FREE;
+}
+
+static __always_inline __u32 slot_of(const struct flow *flow)
+{
+	return flow->slots + ((__u32)(flow->hash >> 40) & flow->slot_mask);
+}
+
+static __always_inline bool is_alive(__u32 backend)
+{
+	const struct weir_backend *b = bpf_map_lookup_elem(&backends, &backend);
+
+	return backend && b && b->flags & WEIR_B_ALIVE;
+}
+
+static __always_inline __u32 ticks_since(__u32 tick, __u32 now)
+{
+	return now - tick;
+}
+
+static __always_inline __u64 tag_of(const struct flow *flow)
+{
+	return flow->hash | 2;
+}
+
+static __always_inline struct weir_flow_bucket *bucket_of(const struct flow *flow)
+{
+	__u32 index = flow->flows + ((__u32)(flow->hash >> 2) & flow->flow_mask);
+
+	return bpf_map_lookup_elem(&flows, &index);
+}
+
+/* Whether the way may be given to another flow. */
+static __always_inline bool is_over(const struct flow *flow, const struct weir_flow *way, __u32 now)
+{
+	__u64 place = way->place;
+	__u32 idle = ticks_since(WEIR_PLACE_TICK(place), now);
+
+	switch (WEIR_PLACE_KIND(place)) {
+	case WEIR_FLOW_SYN: return idle > WEIR_SYN_TICKS;
+	case WEIR_FLOW_OPEN: return idle > flow->idle;
+	case WEIR_FLOW_CLOSING: return idle > flow->idle_closing;
+	default: return true;
+	}
+}
+
+/* Gives a way to this flow, if nobody else took it in the meantime. */
+static __always_inline bool claim(struct weir_flow *way, __u64 seen, __u64 tag, __u64 place)
+{
+	if (__sync_val_compare_and_swap(&way->tag, seen, WEIR_FLOW_CLAIMED) != seen)
+		return false;
+	__sync_lock_test_and_set(&way->place, place);
+	__sync_lock_test_and_set(&way->tag, tag);
+	return true;
+}
+
+/* SYNs may only take the first ways, so that a flood of them leaves room for flows that are known to
+ * be open. A way that stays claimed belongs to a program that was stopped: impossible in BPF. */
+static __always_inline bool remember(const struct flow *flow, struct weir_flow_bucket *bucket,
+				     __u32 backend, __u32 kind, __u32 now)
+{
+	__u64 place = WEIR_FLOW_PLACE(backend, kind, now);
+
+#pragma unroll
+	for (int i = 0; i < WEIR_FLOW_WAYS; i++) {
+		/* Others look from the end. */
+		int at = kind == WEIR_FLOW_SYN ? i : WEIR_FLOW_WAYS - 1 - i;
+		struct weir_flow *way = &bucket->way[at];
+		__u64 seen = way->tag;
+
+		if (kind == WEIR_FLOW_SYN && i >= WEIR_SYN_WAYS)
+			break;
+		if (seen == WEIR_FLOW_CLAIMED || (seen && !is_over(flow, way, now)))
+			continue;
+		if (claim(way, seen, tag_of(flow), place))
+			return true;
+	}
+	return false;
+}
+
+/* A known flow goes on: its last use, and what it is by now, are written once a tick. */
+static __always_inline void touch(const struct flow *flow, struct weir_flow *way, __u64 place,
+				  __u32 now)
+{
+	__u32 kind = WEIR_PLACE_KIND(place);
+	__u64 next;
+
+	if (flow->phase == PHASE_END)
+		kind = WEIR_FLOW_CLOSING;
+	else if (kind == WEIR_FLOW_SYN && flow->phase != PHASE_BEGIN)
+		kind = WEIR_FLOW_OPEN;
+	next = WEIR_FLOW_PLACE(WEIR_PLACE_BACKEND(place), kind, now);
+	if (next != place && !config.explain)
+		__sync_val_compare_and_swap(&way->place, place, next);
+}
+
+/* Backend of a remembered flow that is alive; 0: none. */
+static __always_inline __u32 recall(const struct flow *flow, struct weir_flow_bucket *bucket,
+				    __u32 now)
+{
+	__u64 tag = tag_of(flow);
+
+#pragma unroll
+	for (int i = 0; i < WEIR_FLOW_WAYS; i++) {
+		struct weir_flow *way = &bucket->way[i];
+		__u64 place;
+
+		if (way->tag != tag)
+			continue;
+		place = *(volatile __u64 *)&way->place;
+		if (*(volatile __u64 *)&way->tag != tag)
+			continue;
+		/* The tuple of a flow that has ended may begin another. */
+		if (is_over(flow, way, now) ||
+		    (flow->phase == PHASE_BEGIN && WEIR_PLACE_KIND(place) == WEIR_FLOW_CLOSING) ||
+		    !is_alive(WEIR_PLACE_BACKEND(place))) {
+			if (!config.explain)
+				__sync_val_compare_and_swap(&way->tag, tag, WEIR_FLOW_FREE);
+			continue;
+		}
+		touch(flow, way, place, now);
+		return WEIR_PLACE_BACKEND(place);
+	}
+	return 0;
+}
+
+/* Remembers a flow that belongs to `backend`. */
+static __always_inline bool track(const struct flow *flow, struct weir_flow_bucket *bucket,
+				  __u32 backend, __u32 kind, __u32 now)
+{
+	if (config.explain)
+		return true;
+	if (!remember(flow, bucket, backend, kind, now)) {
+		count_for_service(flow->service, untracked);
+		return false;
+	}
+	count_for_service(flow->service, tracked);
+	return true;
+}
+
+/* TCP: notes that the owner before was needed. The slot may have changed meanwhile: then its
+ * tick is fresh anyway. */
+static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
+{
+	if (WEIR_SLOT_TICK(seen) != (__u16)now && !config.explain)
+		__sync_val_compare_and_swap(slot, seen,
+					    WEIR_SLOT(WEIR_SLOT_OWNER(seen),
+						      WEIR_SLOT_PREVIOUS(seen), now));
+}
+
+/* UDP has no SYN. For as long as a flow may be idle after the first change, every unknown flow is taken for
+ * an old one and remembered at the owner before; afterwards all old ones are known. */
+static __always_inline __u32 place_udp(const struct flow *flow, struct weir_flow_bucket *bucket,
+				       __u64 slot, __u32 now)
+{
+	__u32 owner = WEIR_SLOT_OWNER(slot), previous = WEIR_SLOT_PREVIOUS(slot);
+	bool learning = (__u16)(now - WEIR_SLOT_TICK(slot)) <= flow->idle;
+
+	if (learning && is_alive(previous)) {
+		explain(placed, WEIR_PLACED_PREVIOUS);
+		track(flow, bucket, previous, WEIR_FLOW_OPEN, now);
+		return previous;
+	}
+	explain(placed, WEIR_PLACED_NEW);
+	track(flow, bucket, owner, WEIR_FLOW_OPEN, now);
+	return owner;
+}
+
+static __always_inline __u32 place_tcp(const struct flow *flow, struct weir_flow_bucket *bucket,
+				       __u64 *slot, __u64 seen, __u32 now)
+{
+	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
+	bool before = is_alive(previous);
+
+	if (flow->phase == PHASE_BEGIN && is_alive(owner) &&
+	    track(flow, bucket, owner, WEIR_FLOW_SYN, now)) {
+		explain(placed, WEIR_PLACED_NEW);
+		return owner;
+	}
+	if (!before) {
+		explain(placed, WEIR_PLACED_OWNER);
+		return owner;
+	}
+	explain(placed, flow->phase == PHASE_BEGIN ? WEIR_PLACED_NO_ROOM : WEIR_PLACED_PREVIOUS);
+	needed_previous(slot, seen, now);
+	return previous;
+}
+
+/* The backend of a flow whose slot is moving. A global function: verified once, and off the way of all
+ * other flows. */
+__noinline __u32 weir_moving(const struct flow *flow)
+{
+	struct weir_flow_bucket *bucket;
+	__u32 index, backend, now;
+	__u64 *slot, seen;
+
+	if (!config.modes || !flow)
+		return 0;
+	index = slot_of(flow);
+	slot = bpf_map_lookup_elem(&slots, &index);
+	bucket = bucket_of(flow);
+	if (!slot || !bucket)
+		return 0;
+	seen = *(volatile __u64 *)slot;
+	now = ticks();
+	if (flow->free)
+		return WEIR_SLOT_OWNER(seen);
+	backend = recall(flow, bucket, now);
+	if (backend) {
+		explain(placed, WEIR_PLACED_FLOW);
+		return backend;
+	}
+	return flow->udp ? place_udp(flow, bucket, seen, now)
+			 : place_tcp(flow, bucket, slot, seen, now);
+}
+
+/* The backend that a flow belongs to; 0: none. */
+static __always_inline __u32 place(const struct flow *flow)
+{
+	__u32 index = slot_of(flow);
+	const __u64 *slot = bpf_map_lookup_elem(&slots, &index);
+	__u64 seen;
+
+	if (!slot)
+		return 0;
+	seen = *(volatile __u64 *)slot;
+	explain(slot, index - flow->slots + 1);
+	explain(owner, WEIR_SLOT_OWNER(seen));
+	explain(previous, WEIR_SLOT_PREVIOUS(seen));
+	explain(hash, flow->hash);
+	if (WEIR_SLOT_PREVIOUS(seen))
+		return weir_moving(flow);
+	explain(placed, WEIR_PLACED_SLOT);
+	return WEIR_SLOT_OWNER(seen);
+}
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Sends a packet to its backend, or back to where it came from. */
+#ifndef WEIR_FORWARD_H
+#define WEIR_FORWARD_H
+
+#include "../redirect.h"
+#include "encap.h"
+#include "error.h"
+#include "nexthop.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_backend_counters);
+} backend_counters SEC(".maps");
+
+static __always_inline struct decision sent(void)
+{
+	return (struct decision){XDP_TX, WEIR_TX, WEIR_REASONS};
+}
+
+static __always_inline struct decision leave_by(struct xdp_md *ctx, __u32 ifindex, bool via_tc)
+{
+	explain(egress, ifindex);
+	if (config.via_tc || via_tc)
+		return hand_to_tc(ctx, ifindex);
+	if (ifindex == config.ifindex)
+		return sent();
+	if (bpf_redirect_map(&redirect_devs, ifindex, XDP_DROP) != XDP_REDIRECT)
+		return dropped(WEIR_BY_REDIRECT);
+	return redirected(XDP_REDIRECT);
+}
+
+/* An answer that was made out of the packet: it goes back with the Ethernet addresses exchanged. */
+static __always_inline struct decision send_back(struct xdp_md *ctx)
+{
+	struct link_header *link = header_at(ctx, 0, sizeof(*link));
+	__u8 was[6];
+
+	if (!link)
+		return dropped(WEIR_BY_REDIRECT);
+	__builtin_memcpy(was, link->dest, 6);
+	__builtin_memcpy(link->dest, link->source, 6);
+	__builtin_memcpy(link->source, was, 6);
+	return leave_by(ctx, config.ifindex, false);
+}
+
+/* The packet goes no further for a reason that its sender is told, if he may be told. */
+static __always_inline struct decision refuse(struct xdp_md *ctx, const struct packet *p,
+					      __u32 reason, __u32 mtu)
+{
+	struct decision d;
+
+	if (reason != WEIR_BY_TOO_BIG && reason != WEIR_BY_TTL)
+		return dropped(reason);
+	if (!weir_make_error(ctx, p, reason, mtu))
+		return dropped(reason);
+	d = send_back(ctx);
+	d.reason = reason;
+	return d;
+}
+
+static __always_inline struct weir_backend_counters *counters_of_backend(__u32 index)
+{
+	return config.explain ? NULL : bpf_map_lookup_elem(&backend_counters, &index);
+}
+
+static __always_inline void count_backend(__u32 index, __u32 bytes, __u32 phase)
+{
+	struct weir_backend_counters *c = counters_of_backend(index);
+
+	if (!c)
+		return;
+	c->packets++;
+	c->bytes += bytes;
+	if (phase != PHASE_ANY) {
+		if (phase == PHASE_BEGIN)
+			c->connections++;
+		else
+			c->ended++;
+	}
+}
+
+static __always_inline bool write_link(struct xdp_md *ctx, const struct weir_backend *b)
+{
+	void *data = header_at(ctx, 0, ETH_HLEN);
+
+	if (!data)
+		return false;
+	__builtin_memcpy(data, b->dest_mac, 12);
+	return true;
+}
+
+/* Packets of local senders behind veth. UDP without a checksum needs none. */
+static __always_inline bool is_summed(struct xdp_md *ctx, const struct packet *p)
+{
+	const __u16 *sum;
+
+	if (!config.partial_sums || p->flags != WEIR_P_PORTS || weir_finish_checksum(ctx, p))
+		return true;
+	sum = header_at(ctx, p->l4 + CHECKSUM_AT_UDP, sizeof(*sum));
+	return p->proto == IPPROTO_UDP && sum && !*sum;
+}
+
+/* DSR: to this backend, as its service's mode says. */
+static __always_inline struct decision deliver(struct xdp_md *ctx, const struct frame *f,
+					       const struct flow *flow, __u32 index)
+{
+	const struct packet *p = &f->packet;
+	struct weir_backend *b = bpf_map_lookup_elem(&backends, &index);
+	__u32 way, reason;
+
+	explain(backend, index);
+	if (!index || !b || !(b->flags & WEIR_B_ALIVE)) {
+		count_for_service(flow->service, no_backend);
+		return dropped(WEIR_BY_NO_BACKEND);
+	}
+	if (!is_fresh(b)) {
+		way = weir_next_hop(ctx, index);
+		if (way == WAY_NONE)
+			return dropped(WEIR_BY_NO_ROUTE);
+		count_backend(index, f->bytes, flow->phase);
+		if (way == WAY_LOCAL)
+			return passed();
+	} else {
+		count_backend(index, f->bytes, flow->phase);
+	}
+	if (!is_summed(ctx, p))
+		return dropped(WEIR_BY_CHECKSUM);
+	if (config.modes & 1u << WEIR_DSR_IPIP && b->mode == WEIR_DSR_IPIP) {
+		reason = encapsulate(ctx, p, b, flow->hash);
+		if (reason != WEIR_REASONS) {
+			if (reason == WEIR_BY_TOO_BIG)
+				count_for_service(flow->service, too_big);
+			return refuse(ctx, p, reason, b->mtu - outer_size(b));
+		}
+	}
+	if (!write_link(ctx, b))
+		return dropped(WEIR_BY_NO_ROUTE);
+	return leave_by(ctx, b->ifindex, b->flags & WEIR_B_VIA_TC);
+}
+
+#endif

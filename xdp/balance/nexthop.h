@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The way to a backend: egress device and Ethernet addresses in its record. The loader fills them
+ * in and has the kernel keep the neighbour resolved; when they have not been confirmed for a while, one packet
+ * asks the kernel's tables and writes down what they say, for all others.
+ */
+#ifndef WEIR_NEXTHOP_H
+#define WEIR_NEXTHOP_H
+
+#include "churn.h"
+
+#define FRESH_TICKS 8
+
+/* linux/bpf.h leaves these families to linux/socket.h, which BPF programs cannot include. */
+#define FAMILY_INET  2
+#define FAMILY_INET6 10
+
+static __always_inline bool is_fresh(const struct weir_backend *b)
+{
+	return b->flags & WEIR_B_REACHABLE &&
+	       (__s32)(b->fresh_until - (__u32)bpf_jiffies64()) > 0;
+}
+
+static __always_inline void confirm(struct weir_backend *b)
+{
+	b->fresh_until = (__u32)bpf_jiffies64() + (FRESH_TICKS << config.tick_shift);
+}
+
+/* Two aligned words, so that no other CPU sees half an address. */
+static __always_inline void store_way(struct weir_backend *b, const struct bpf_fib_lookup *fib)
+{
+	struct {
+		__u8 dest[6];
+		__u8 source[6];
+		__u32 ifindex;
+	} way __attribute__((aligned(8)));
+	__u64 *from = (__u64 *)&way, *to = (__u64 *)b;
+
+	__builtin_memcpy(way.dest, fib->dmac, 6);
+	__builtin_memcpy(way.source, fib->smac, 6);
+	way.ifindex = fib->ifindex;
+	if (to[0] != from[0])
+		*(volatile __u64 *)&to[0] = from[0];
+	if (to[1] != from[1])
+		*(volatile __u64 *)&to[1] = from[1];
+}
+
+static __always_inline void fill_lookup(struct bpf_fib_lookup *fib, const struct weir_backend *b)
+{
+	fib->ifindex = config.ifindex;
+	if (b->flags & WEIR_B_V6) {
+		fib->family = FAMILY_INET6;
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			fib->ipv6_src[i] = b->source[i];
+			fib->ipv6_dst[i] = b->address[i];
+		}
+	} else {
+		fib->family = FAMILY_INET;
+		fib->ipv4_src = b->source[0];
+		fib->ipv4_dst = b->address[0];
+	}
+}
+
+enum way {
+	WAY_READY,
+	WAY_LOCAL, /* to the stack */
+	WAY_NONE,
+};
+
+/* What the kernel's tables say now. While they say nothing, as without forwarding, or have just lost
+ * the neighbour, the way known so far is kept. A global function: off the way of most packets. */
+__noinline __u32 weir_next_hop(struct xdp_md *ctx, __u32 backend)
+{
+	struct weir_backend *b = bpf_map_lookup_elem(&backends, &backend);
+	struct bpf_fib_lookup fib = {};
+
+	if (!config.modes || !b)
+		return WAY_NONE;
+	if (b->flags & WEIR_B_LOCAL)
+		return WAY_LOCAL;
+	fill_lookup(&fib, b);
+	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+		if (!config.explain) {
+			store_way(b, &fib);
+			__sync_fetch_and_or((__u32 *)&b->fresh_until + 1,
+					    (__u32)WEIR_B_REACHABLE << 16);
+			confirm(b);
+		}
+		return WAY_READY;
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT: return WAY_NONE;
+	default:
+		if (!(b->flags & WEIR_B_REACHABLE))
+			return WAY_NONE;
+		if (!config.explain)
+			confirm(b);
+		return WAY_READY;
+	}
+}
+
+#endif
