@@ -7,6 +7,7 @@
 #define WEIR_BALANCE_MAPS_H
 
 #include <linux/types.h>
+#include <stddef.h>
 
 #include "xdp/balance/abi.h"
 
