@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libmnl/libmnl.h>
 #include <linux/ethtool.h>
 #include <linux/genetlink.h>
 #include <linux/if_link.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "loader/base/error.h"
+#include "netlink.h"
 
 /* From linux/netdev.h, which came with Linux 6.3 and is missing in older systems' headers. */
 #define NETDEV_FAMILY	      "netdev"
@@ -33,8 +33,7 @@
 #define NETDEV_XDP_NDO_XMIT   (1u << 2)
 #define NETDEV_XDP_RX_SG      (1u << 5)
 
-#define ALT_NAME_ROOM 128   /* ALTIFNAMSIZ of linux/if.h, which cannot meet net/if.h */
-#define MESSAGE_ROOM  32768 /* the kernel never fills more into one datagram of a dump */
+#define ALT_NAME_ROOM 128 /* ALTIFNAMSIZ of linux/if.h, which cannot meet net/if.h */
 #define DUMP_TRIES    10
 
 struct listing {
@@ -42,41 +41,6 @@ struct listing {
 	int count;
 	int room;
 };
-
-/* ---- netlink ---- */
-
-static int receive(struct mnl_socket *nl, unsigned int seq, mnl_cb_t callback, void *data)
-{
-	char answer[MESSAGE_ROOM];
-	ssize_t size;
-	int more;
-
-	do {
-		size = mnl_socket_recvfrom(nl, answer, sizeof(answer));
-		if (size < 0)
-			return -errno;
-		more = mnl_cb_run(answer, size, seq, mnl_socket_get_portid(nl), callback, data);
-	} while (more > 0);
-	return more < 0 ? -errno : 0;
-}
-
-/* Sends one request and hands each answer to callback, until the kernel says it is done. */
-static int ask(int bus, struct nlmsghdr *request, mnl_cb_t callback, void *data)
-{
-	struct mnl_socket *nl = mnl_socket_open2(bus, SOCK_CLOEXEC);
-	int err;
-
-	if (!nl)
-		return -errno;
-	request->nlmsg_seq = 1;
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 ||
-	    mnl_socket_sendto(nl, request, request->nlmsg_len) < 0)
-		err = -errno;
-	else
-		err = receive(nl, request->nlmsg_seq, callback, data);
-	mnl_socket_close(nl);
-	return err;
-}
 
 /* ---- rtnetlink ---- */
 
@@ -121,6 +85,10 @@ static void read_link(const struct nlmsghdr *message, struct netdev *dev)
 		switch (mnl_attr_get_type(attr)) {
 		case IFLA_IFNAME:
 			snprintf(dev->name, sizeof(dev->name), "%s", mnl_attr_get_str(attr));
+			break;
+		case IFLA_ADDRESS:
+			if (mnl_attr_get_payload_len(attr) == sizeof(dev->mac))
+				memcpy(dev->mac, mnl_attr_get_payload(attr), sizeof(dev->mac));
 			break;
 		case IFLA_MTU: dev->mtu = mnl_attr_get_u32(attr); break;
 		case IFLA_LINK: link = mnl_attr_get_u32(attr); break;
@@ -216,7 +184,7 @@ static __u16 netdev_family(void)
 	__u16 family = 0;
 
 	mnl_attr_put_strz(request, CTRL_ATTR_FAMILY_NAME, NETDEV_FAMILY);
-	return ask(NETLINK_GENERIC, request, on_family, &family) ? 0 : family;
+	return netlink_ask(NETLINK_GENERIC, request, on_family, &family) ? 0 : family;
 }
 
 static int on_features(const struct nlmsghdr *message, void *data)
@@ -257,7 +225,7 @@ static void read_features(struct listing *list)
 				  list->count == 1 ? NLM_F_ACK : NLM_F_DUMP);
 	if (list->count == 1)
 		mnl_attr_put_u32(request, NETDEV_A_IFINDEX, list->devs[0].ifindex);
-	ask(NETLINK_GENERIC, request, on_features, list);
+	netlink_ask(NETLINK_GENERIC, request, on_features, list);
 }
 
 static void complete(struct listing *list)
@@ -277,7 +245,7 @@ static void complete(struct listing *list)
 static int get_one(struct nlmsghdr *request, struct netdev *dev)
 {
 	struct listing list = {0};
-	int err = ask(NETLINK_ROUTE, request, on_link, &list);
+	int err = netlink_ask(NETLINK_ROUTE, request, on_link, &list);
 
 	if (!err && !list.count)
 		err = -ENODEV;
@@ -315,7 +283,7 @@ int netdev_clsact_filters(__u32 ifindex)
 		tc = mnl_nlmsg_put_extra_header(request, sizeof(*tc));
 		tc->tcm_ifindex = ifindex;
 		tc->tcm_parent = parents[i];
-		err = ask(NETLINK_ROUTE, request, on_filter, &count);
+		err = netlink_ask(NETLINK_ROUTE, request, on_filter, &count);
 	}
 	return err ? err : count;
 }
@@ -367,7 +335,8 @@ int netdev_list(struct netdev **devs)
 	/* EINTR: the list changed under the dump. */
 	for (int tries = 0; err == -EINTR && tries < DUMP_TRIES; tries++) {
 		list.count = 0;
-		err = ask(NETLINK_ROUTE, link_request(buffer, NLM_F_DUMP, 0), on_link, &list);
+		err = netlink_ask(NETLINK_ROUTE, link_request(buffer, NLM_F_DUMP, 0), on_link,
+				  &list);
 	}
 	if (err) {
 		free(list.devs);

@@ -16,6 +16,7 @@ struct netdev {
 	__u16 type;	 /* ARPHRD_* */
 	bool up;
 	bool ethernet;	/* frames begin with an Ethernet header */
+	__u8 mac[6];
 	__u32 peer;	/* veth: ifindex of the far end; 0: no peer. May be in another namespace */
 	bool peer_here; /* the far end is in this namespace */
 	__u32 rx_queues, tx_queues;
