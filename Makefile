@@ -23,7 +23,7 @@ ALL_CFLAGS   := -std=gnu11 $(WARNINGS) $(CFLAGS)
 LDLIBS       += -lxdp -lbpf -lelf -lz -lmnl -ljansson -lncursesw -ltinfo -lm
 MULTIARCH    := $(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_CFLAGS   := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra \
-		$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH))
+		$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH)) $(BPF_DEFS)
 
 BPF_SOURCES  := $(wildcard xdp/*.bpf.c tc/*.bpf.c)
 SKELETONS    := $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(BPF_SOURCES)))

@@ -9,6 +9,8 @@ BENCH_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/
 TEST_OBJECTS   := $(addsuffix .o,$(UNIT_TESTS) $(DATAPATH_TESTS)) $(BENCH_OBJECTS) $(TEST_SHARED)
 BENCH          := $(B)/tests/bench/bench
 VM_LOAD        := $(B)/tests/vm/load
+CHURN_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/churn/*.c))
+CHURN          := $(B)/tests/churn/churn
 
 vpath %.bpf.c tests/bench
 
@@ -23,8 +25,11 @@ $(BENCH): $(BENCH_OBJECTS) $(TEST_SHARED) $(LIBRARY)
 $(VM_LOAD): $(B)/tests/vm/load.o $(LIBRARY)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(CHURN): $(CHURN_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
+
 .PHONY: test-programs test-vm unit
-test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD)
+test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN)
 
 test: deps
 	$(MAKE) test-programs
@@ -53,4 +58,4 @@ lint:
 	clang-tidy --quiet $$(git ls-files 'loader/*.c') -- -std=gnu11 $(CPPFLAGS)
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
--include $(TEST_OBJECTS:.o=.d)
+-include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d)
