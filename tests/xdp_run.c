@@ -94,8 +94,19 @@ static int attach(struct xdp_run *run)
 	return link;
 }
 
-void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
-		  const struct rule_set *set, const struct table_names *names)
+static void load(struct xdp_run *run, struct weir_xdp_bpf *skel)
+{
+	xdp_choose_program(skel);
+	if (weir_xdp_bpf__load(skel))
+		err(1, "the kernel refuses the XDP program");
+	run->skel = skel;
+	run->program = bpf_program__fd(xdp_program_of(skel));
+	run->link = attach(run);
+}
+
+void xdp_run_open_balance(struct xdp_run *run, const struct weir_xdp_config *config,
+			  const struct rule_set *set, const struct table_names *names,
+			  const struct balance_maps *maps)
 {
 	struct weir_xdp_config wanted = *config;
 	struct weir_xdp_bpf *skel = weir_xdp_bpf__open();
@@ -115,12 +126,43 @@ void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
 	bpf_map__set_autocreate(skel->maps.buckets, wanted.limits);
 	bpf_map__set_autocreate(skel->maps.redirect_devs, wanted.redirects);
 	*(struct weir_xdp_config *)&skel->rodata->config = wanted;
-	xdp_choose_program(skel);
-	if (weir_xdp_bpf__load(skel))
-		err(1, "the kernel refuses the XDP program");
-	run->skel = skel;
-	run->program = bpf_program__fd(xdp_program_of(skel));
-	run->link = attach(run);
+	if (balance_maps_use(skel, maps))
+		errx(1, "cannot use the balancer's maps");
+	load(run, skel);
+}
+
+void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
+		  const struct rule_set *set, const struct table_names *names)
+{
+	xdp_run_open_balance(run, config, set, names, NULL);
+}
+
+static bool is_shared(const struct weir_xdp_bpf *skel, const struct bpf_map *map)
+{
+	return map != skel->maps.rodata && map != skel->maps.explanation;
+}
+
+void xdp_run_open_explain(struct xdp_run *run, const struct xdp_run *live)
+{
+	struct weir_xdp_bpf *skel = weir_xdp_bpf__open();
+	struct weir_xdp_config *config;
+	struct bpf_map *map, *other;
+
+	if (!skel)
+		err(1, "cannot open the XDP program");
+	config = (struct weir_xdp_config *)&skel->rodata->config;
+	*config = *(const struct weir_xdp_config *)&live->skel->rodata->config;
+	config->explain = 1;
+	bpf_object__for_each_map (map, skel->obj) {
+		if (!is_shared(skel, map))
+			continue;
+		other = bpf_object__find_map_by_name(live->skel->obj, bpf_map__name(map));
+		if (bpf_map__fd(other) < 0)
+			bpf_map__set_autocreate(map, false);
+		else if (bpf_map__reuse_fd(map, bpf_map__fd(other)))
+			err(1, "cannot share the map %s", bpf_map__name(map));
+	}
+	load(run, skel);
 }
 
 void xdp_run_close(struct xdp_run *run)
@@ -154,7 +196,7 @@ static void read_counters(const struct xdp_run *run, struct weir_device_counters
 			total[i] += ((const __u64 *)&each[cpu])[i];
 }
 
-void xdp_run_frame(struct xdp_run *run, const struct packet *packet, struct xdp_result *result)
+void xdp_run_only(struct xdp_run *run, const struct packet *packet, struct xdp_result *result)
 {
 	struct xdp_md in = {.data_end = packet->length}, out = {};
 	__u8 room[PACKET_ROOM + sizeof(result->meta)];
@@ -163,7 +205,6 @@ void xdp_run_frame(struct xdp_run *run, const struct packet *packet, struct xdp_
 		    .ctx_in = &in, .ctx_size_in = sizeof(in), .ctx_out = &out,
 		    .ctx_size_out = sizeof(out));
 
-	clear_counters(run);
 	if (bpf_prog_test_run_opts(run->program, &opts))
 		err(1, "cannot run a frame of %u bytes", packet->length);
 	memset(result, 0, sizeof(*result));
@@ -175,6 +216,12 @@ void xdp_run_frame(struct xdp_run *run, const struct packet *packet, struct xdp_
 	result->packet = *packet;
 	result->packet.length = opts.data_size_out - out.data;
 	memcpy(result->packet.bytes, room + out.data, result->packet.length);
+}
+
+void xdp_run_frame(struct xdp_run *run, const struct packet *packet, struct xdp_result *result)
+{
+	clear_counters(run);
+	xdp_run_only(run, packet, result);
 	read_counters(run, &result->counters);
 }
 

@@ -6,6 +6,7 @@
 #ifndef WEIR_TESTS_XDP_RUN_H
 #define WEIR_TESTS_XDP_RUN_H
 
+#include "loader/balance/maps.h"
 #include "loader/rules/rule.h"
 #include "loader/rules/table.h"
 #include "packets.h"
@@ -33,10 +34,18 @@ void xdp_run_prepare(void);
  * actions and size of their table override `config`, as they do at attach. */
 void xdp_run_open(struct xdp_run *run, const struct weir_xdp_config *config,
 		  const struct rule_set *set, const struct table_names *names);
+/* The same with the balancer's maps; NULL: without. */
+void xdp_run_open_balance(struct xdp_run *run, const struct weir_xdp_config *config,
+			  const struct rule_set *set, const struct table_names *names,
+			  const struct balance_maps *maps);
+/* Another copy on all maps of `live`, with config.explain. */
+void xdp_run_open_explain(struct xdp_run *run, const struct xdp_run *live);
 void xdp_run_close(struct xdp_run *run);
 
 /* One frame, with all counters of the device at 0 before it. */
 void xdp_run_frame(struct xdp_run *run, const struct packet *packet, struct xdp_result *result);
+/* One frame; the counters are left alone and those of `result` are 0. */
+void xdp_run_only(struct xdp_run *run, const struct packet *packet, struct xdp_result *result);
 /* The same frame many times, as fast as the kernel can; the counters are added up. */
 void xdp_run_repeat(struct xdp_run *run, const struct packet *packet, unsigned int times,
 		    struct weir_device_counters *counters);
