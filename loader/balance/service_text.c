@@ -305,7 +305,7 @@ static int check_family(const struct service *s, const struct address *a)
 	if (s->mode == WEIR_DSR_IPIP)
 		return misuse("backend %s: IPv6 is not carried in IPv4; wanted an IPv6 address",
 			      text);
-	return misuse("backend %s: mode %s wanted an IPv%u address like the service's", text, mode,
+	return misuse("backend %s: mode %s wants an IPv%u address like the service's", text, mode,
 		      s->address.family);
 }
 
