@@ -12,6 +12,7 @@
  *   nat_flows         per service a range of buckets: every NAT flow
  *   nat_ports         finds the NAT flow of a reply
  *   fragments         datagrams that come in pieces
+ *   egress_devs       devices of backends, by ifindex, that take XDP frames
  *
  * Index 0 of services and backends is none. Addresses of IPv4 stand in the first word of four.
  *
@@ -25,6 +26,7 @@
 
 #define WEIR_BALANCE_SCHEMA 1u
 
+#define WEIR_EGRESS_DEVS  256
 #define WEIR_MAX_SERVICES 16384u   /* in the table, with index 0 */
 #define WEIR_MAX_BACKENDS 1000u	   /* of one service */
 #define WEIR_MAX_INDEX	  0xffffffu /* of a backend: 24 bits */
@@ -64,8 +66,9 @@ struct weir_service_head {
 	__u32 source;	    /* the configuration as the user gave it */
 	__u32 source_bytes;
 	__u32 modes;	    /* bit per enum weir_mode that some service has */
-	__u32 next_id;
+	__u32 nat_port_mask; /* buckets of nat_ports - 1 */
 	__u64 seed;	    /* odd: of the hash of the three tables */
+	__u64 generation;   /* counts changes; slots[0] says which one the slots are brought to */
 };
 
 /* An address entry: what it is (WEIR_A_*), the number of its vip, from 1, and the address. */
@@ -126,7 +129,8 @@ struct weir_service {
 /* ---- slots ----
  *
  * bits 0-23 owner, bits 24-47 owner before the slot began to move (0: it is not moving), bits 48-63
- * tick: TCP, when a packet last needed the owner before; UDP, when the slot began to move.
+ * tick: TCP, when a packet last needed the owner before; UDP, when the slot began to move. The first
+ * WEIR_MIN_SLOTS words belong to no service: word 0 is the generation.
  */
 #define WEIR_SLOT_OWNER(slot)	 ((__u32)(slot) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_PREVIOUS(slot) ((__u32)((slot) >> 24) & WEIR_MAX_INDEX)
@@ -221,37 +225,48 @@ struct weir_flow_bucket {
 enum weir_nat_state {
 	WEIR_NAT_FREE,
 	WEIR_NAT_CLAIMED, /* being written; free again after WEIR_SYN_TICKS */
-	WEIR_NAT_NEW,	  /* TCP: the handshake has not ended; UDP: no reply yet */
+	WEIR_NAT_NEW,	  /* TCP: the client has not answered a reply yet; UDP: no reply yet */
 	WEIR_NAT_OPEN,
-	WEIR_NAT_CLOSING, /* a FIN each way, or a RST */
+	WEIR_NAT_CLOSING, /* it was open, and now a FIN each way or a RST was seen */
 };
 
 #define WEIR_NAT_FIN_CLIENT  0x1
 #define WEIR_NAT_FIN_BACKEND 0x2
+#define WEIR_NAT_REPLIED     0x4
+#define WEIR_NAT_RESET	     0x8
 
-/* `life` is changed by compare and swap: bits 0-7 enum weir_nat_state, bits 8-15 WEIR_NAT_FIN_*,
- * bits 32-63 tick of last use. The rest stays while the state is neither free nor claimed. */
+#define WEIR_NAT_NEW_TICKS 30 /* idle time of a new flow: SYNs are repeated after up to 16 s */
+
+/* `life` is changed by compare and swap: bits 0-7 enum weir_nat_state, bits 8-15 what was seen
+ * (WEIR_NAT_FIN_CLIENT ...), bits 32-63 tick of last use. But for where replies go, the rest stays
+ * while the state is neither free nor claimed. Numbers in host order. */
 struct weir_nat_flow {
 	__u64 life;
+	__u64 who;	 /* WEIR_NAT_WHO() */
+	__u64 client[2]; /* address, as in struct packet */
 	__u32 backend;
-	__be16 client_port;
-	__be16 service_port; /* what the client asked for */
-	__be16 nat_port;     /* what the backend sees as the client's */
-	__u16 pad;
-	__u32 service;
-	__be32 client[4];
+	__u16 nat_port; /* what the backend sees as the client's */
+	__u8 proto;
+	__u8 via_tc; /* the client's device takes no XDP frames */
 	/* Where replies go: back to where the client's packets come from. */
-	__u8 client_mac[6];
 	__u8 own_mac[6];
+	__u8 client_mac[6];
 	__u32 ifindex;
-	__u32 pad2[2];
+	__u64 pad;
 };
 
-#define WEIR_NAT_LIFE(state, fins, tick) \
-	((__u64)(state) | (__u64)(fins) << 8 | (__u64)(__u32)(tick) << 32)
+#define WEIR_NAT_LIFE(state, seen, tick) \
+	((__u64)(state) | (__u64)(seen) << 8 | (__u64)(__u32)(tick) << 32)
 #define WEIR_LIFE_STATE(life) ((__u32)(life)&0xff)
-#define WEIR_LIFE_FINS(life)  ((__u32)(life) >> 8 & 0xff)
+#define WEIR_LIFE_SEEN(life)  ((__u32)(life) >> 8 & 0xff)
 #define WEIR_LIFE_TICK(life)  ((__u32)((life) >> 32))
+
+/* Whose flow it is, but for the address: `asked` is the port at the service. */
+#define WEIR_NAT_WHO(service, port, asked) \
+	((__u64)(service) | (__u64)(port) << 32 | (__u64)(asked) << 48)
+#define WEIR_WHO_SERVICE(who) ((__u32)(who))
+#define WEIR_WHO_PORT(who)    ((__u16)((who) >> 32))
+#define WEIR_WHO_ASKED(who)   ((__u16)((who) >> 48))
 
 #define WEIR_NAT_WAYS 4
 
@@ -259,8 +274,9 @@ struct weir_nat_bucket {
 	struct weir_nat_flow way[WEIR_NAT_WAYS];
 };
 
-/* By hash of (backend, NAT port): bits 0-31 hash, bits 32-63 index of the flow (bucket * ways + way)
- * plus 1. What an entry says holds only if the flow agrees; if it does not, the entry is free. */
+/* By hash of what a reply shows: bits 0-31 hash, bits 32-63 index of the flow (bucket * ways + way)
+ * plus 1. The bucket is the hash & head.nat_port_mask. What an entry says holds only if the flow
+ * agrees; if it does not, the entry is free. */
 #define WEIR_NAT_PORT_WAYS 8
 
 struct weir_nat_ports {
@@ -318,7 +334,7 @@ struct weir_explanation {
 	__u64 hash;
 };
 
-_Static_assert(sizeof(struct weir_service_head) == 72, "service head");
+_Static_assert(sizeof(struct weir_service_head) == 80, "service head");
 _Static_assert(sizeof(struct weir_service) == 64, "service: one line");
 _Static_assert(sizeof(struct weir_backend) == 64, "backend: one line");
 _Static_assert(sizeof(struct weir_flow_bucket) == 64, "flow bucket: one line");
