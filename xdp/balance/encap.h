@@ -84,8 +84,9 @@ static __always_inline void write_outer4(struct iphdr *ip, const struct weir_bac
 }
 
 /* The flow label varies with the flow (RFC 6438), so that equal-cost paths and receive queues do. */
-static __always_inline void write_outer6(struct ipv6hdr *ip, const struct weir_backend *b, __u32 size,
-					 __u32 first, __u32 vary, __u32 label, __u8 inner)
+static __always_inline void write_outer6(struct ipv6hdr *ip, const struct weir_backend *b,
+					 __u32 size, __u32 first, __u32 vary, __u32 label,
+					 __u8 inner)
 {
 	*(__be32 *)ip = bpf_htonl(first | (label & 0xfffff));
 	ip->payload_len = bpf_htons(size);
@@ -96,15 +97,15 @@ static __always_inline void write_outer6(struct ipv6hdr *ip, const struct weir_b
 	__builtin_memcpy(&ip->daddr, b->address, 16);
 }
 
-/* WEIR_REASONS: done. The packet's offsets are then those of the inner packet before; pointers are not valid. */
-static __always_inline __u32 encapsulate(struct xdp_md *ctx, const struct packet *p,
-					 const struct weir_backend *b, __u64 hash)
+/* `over6` is a constant: what is checked below are sizes that the verifier knows. */
+static __always_inline __u32 encapsulate_in(struct xdp_md *ctx, const struct packet *p,
+					    const struct weir_backend *b, __u64 hash,
+					    const bool over6)
 {
-	__u32 distance = outer_size(b), size = packet_size(p), l3 = p->l3 & WEIR_L3_MASK;
+	const __u32 distance = over6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	__u32 vary = (__u32)hash & ((1u << (b->source_bits & 31)) - 1);
-	bool over6 = b->flags & WEIR_B_V6, inner6 = p->family == 6;
-	__u32 first;
-	void *data;
+	__u32 size = packet_size(p), l3 = p->l3 & WEIR_L3_MASK, first;
+	void *data, *end, *outer;
 
 	if (size + distance > b->mtu)
 		return WEIR_BY_TOO_BIG;
@@ -114,16 +115,25 @@ static __always_inline __u32 encapsulate(struct xdp_md *ctx, const struct packet
 	if (bpf_xdp_adjust_head(ctx, -(int)distance))
 		return WEIR_BY_HEADROOM;
 	data = (void *)(long)ctx->data;
-	if (data + ETH_HLEN + 8 + 2 * sizeof(struct ipv6hdr) > (void *)(long)ctx->data_end &&
-	    data + l3 + distance + sizeof(struct iphdr) > (void *)(long)ctx->data_end)
+	end = (void *)(long)ctx->data_end;
+	outer = data + l3;
+	if (data + ETH_HLEN + distance + sizeof(struct iphdr) > end || outer + distance > end)
 		return WEIR_BY_HEADROOM;
 	move_link(data, l3, distance, over6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP));
 	if (over6)
-		write_outer6(data + l3, b, size, first, vary, hash >> 20,
-			     inner6 ? IPPROTO_IPV6 : IPPROTO_IPIP);
+		write_outer6(outer, b, size, first, vary, hash >> 20,
+			     p->family == 6 ? IPPROTO_IPV6 : IPPROTO_IPIP);
 	else
-		write_outer4(data + l3, b, size, first, vary);
+		write_outer4(outer, b, size, first, vary);
 	return WEIR_REASONS;
+}
+
+/* WEIR_REASONS: done. The packet's offsets are then those of the inner packet before; pointers are not valid. */
+static __always_inline __u32 encapsulate(struct xdp_md *ctx, const struct packet *p,
+					 const struct weir_backend *b, __u64 hash)
+{
+	return b->flags & WEIR_B_V6 ? encapsulate_in(ctx, p, b, hash, true)
+				    : encapsulate_in(ctx, p, b, hash, false);
 }
 
 #endif
