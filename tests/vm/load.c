@@ -15,6 +15,7 @@
 
 #include "weir_tc.skel.h"
 #include "loader/attach/xdp_program.h"
+#include "loader/balance/maps.h"
 
 #define LOOPBACK   1
 #define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)
@@ -65,6 +66,35 @@ static const struct xdp_case xdp_cases[] = {
 	  .frags = 1}},
 };
 
+#define EVERY_MODE ((1u << WEIR_MODES) - 1)
+
+/* What balances needs beside its modes. */
+#define BALANCE	 .ethernet = 1, .table_bytes = 4096, .tick_shift = 8, .service_bytes = SERVICES
+#define SERVICES 16384
+
+static const struct xdp_case balance_cases[] = {
+	{"nat", {BALANCE, .modes = 1u << WEIR_NAT}},
+	{"dsr-l2", {BALANCE, .modes = 1u << WEIR_DSR_L2}},
+	{"dsr-ipip", {BALANCE, .modes = 1u << WEIR_DSR_IPIP}},
+	{"all modes", {BALANCE, .modes = EVERY_MODE}},
+	{"all modes, large table",
+	 {.ethernet = 1, .modes = EVERY_MODE, .tick_shift = 8, .service_bytes = 64u << 20}},
+	{"all modes by TC", {BALANCE, .modes = EVERY_MODE, .via_tc = 1}},
+	{"all modes, unfinished checksums", {BALANCE, .modes = EVERY_MODE, .partial_sums = 1}},
+	{"all modes, frags", {BALANCE, .modes = EVERY_MODE, .frags = 1}},
+	{"all modes behind rules",
+	 {BALANCE, .modes = EVERY_MODE, .fields = ALL_FIELDS, .limits = 1, .redirects = 1}},
+	{"decap", {BALANCE, .decap = 1}},
+	{"decap behind rules", {BALANCE, .decap = 1, .fields = ALL_FIELDS, .redirects = 1}},
+	{"decap and all modes", {BALANCE, .decap = 1, .modes = EVERY_MODE}},
+	{"all balancing",
+	 {BALANCE, .modes = EVERY_MODE, .decap = 1, .fields = ALL_FIELDS, .limits = 1,
+	  .redirects = 1, .partial_sums = 1, .frags = 1}},
+	{"all balancing, explained",
+	 {BALANCE, .modes = EVERY_MODE, .decap = 1, .fields = ALL_FIELDS, .limits = 1,
+	  .redirects = 1, .partial_sums = 1, .frags = 1, .explain = 1}},
+};
+
 static const struct tc_case tc_cases[] = {
 	{"handshakes", {.ethernet = 1, .handshakes = 1}},
 	{"handshakes, L3 device", {.handshakes = 1}},
@@ -79,6 +109,17 @@ static void report(const char *program, const char *name, int err)
 	printf("%s %d - %s: %s\n", err ? "not ok" : "ok", ++number, program, name);
 	fflush(stdout);
 	failed += err != 0;
+}
+
+/* The balancer's maps are made all or none. */
+static void choose_balance_maps(struct weir_xdp_bpf *skel, const struct weir_xdp_config *config)
+{
+	if (config->modes)
+		bpf_map__set_value_size(bpf_map__inner_map(skel->maps.services),
+					config->service_bytes);
+	else
+		balance_maps_use(skel, NULL);
+	bpf_map__set_autocreate(skel->maps.explanation, config->explain);
 }
 
 static void load_xdp(const struct xdp_case *c)
@@ -96,6 +137,7 @@ static void load_xdp(const struct xdp_case *c)
 		bpf_map__set_autocreate(skel->maps.rule_counters, c->config.fields);
 		bpf_map__set_autocreate(skel->maps.buckets, c->config.limits);
 		bpf_map__set_autocreate(skel->maps.redirect_devs, c->config.redirects);
+		choose_balance_maps(skel, &c->config);
 		xdp_choose_program(skel);
 		err = weir_xdp_bpf__load(skel);
 	}
@@ -135,6 +177,8 @@ int main(void)
 	libbpf_set_print(libbpf_says);
 	for (size_t i = 0; i < sizeof(xdp_cases) / sizeof(*xdp_cases); i++)
 		load_xdp(&xdp_cases[i]);
+	for (size_t i = 0; i < sizeof(balance_cases) / sizeof(*balance_cases); i++)
+		load_xdp(&balance_cases[i]);
 	for (size_t i = 0; i < sizeof(tc_cases) / sizeof(*tc_cases); i++)
 		load_tc(&tc_cases[i]);
 	printf("1..%d\n", number);
