@@ -345,11 +345,16 @@ static void put_ports(struct compiler *c)
 	}
 }
 
-static __u32 ticks_of(const struct compiler *c, __u32 seconds)
+__u32 service_ticks(__u32 seconds, __u64 tick_ns)
 {
-	__u64 ticks = (seconds * 1000000000ull + c->tick_ns - 1) / c->tick_ns;
+	__u64 ticks = (seconds * 1000000000ull + tick_ns - 1) / tick_ns;
 
 	return ticks ? ticks : 1;
+}
+
+__u32 service_closing_ticks(__u32 idle)
+{
+	return idle < CLOSING_TICKS ? idle : CLOSING_TICKS;
 }
 
 static struct weir_service record_of(const struct compiler *c, const struct service *s)
@@ -364,12 +369,12 @@ static struct weir_service record_of(const struct compiler *c, const struct serv
 		.proto = s->proto,
 		.mss = s->mss,
 		.port = htons(s->port),
-		.idle = ticks_of(c, s->idle),
+		.idle = service_ticks(s->idle, c->tick_ns),
 		.vip = vip_of(c, s),
 	};
 
 	r.flags = (s->by_source ? WEIR_S_BY_SOURCE : 0) | (s->free ? WEIR_S_FREE : 0);
-	r.idle_closing = r.idle < CLOSING_TICKS ? r.idle : CLOSING_TICKS;
+	r.idle_closing = service_closing_ticks(r.idle);
 	memcpy(r.address, s->address.byte, s->address.family == 4 ? 4 : 16);
 	return r;
 }
