@@ -11,6 +11,7 @@
 #ifndef WEIR_CHURN_H
 #define WEIR_CHURN_H
 
+#include "hash.h"
 #include "service.h"
 
 struct {
@@ -65,36 +66,6 @@ static __always_inline __u32 ticks(void)
 	return bpf_jiffies64() >> config.tick_shift;
 }
 
-static __always_inline __u64 mix_flow(__u64 h)
-{
-	h ^= h >> 32;
-	h *= 0xe9846af9b1a615dull;
-	h ^= h >> 32;
-	h *= 0xe9846af9b1a615dull;
-	return h ^ h >> 28;
-}
-
-/* The same on every balancer: part of the ABI. IPv4 flows never collide, as address and ports are
- * 64 bits and mixing loses none. The upper 24 bits choose the slot, the others the place of the flow
- * in tables; with affinity by source the upper ones come from the source alone. */
-static __always_inline __u64 hash_flow(__u64 source, __u64 source_low, __u32 family, __u64 ports,
-				       bool by_source)
-{
-	__u64 high = source, hash;
-
-	if (family == 6)
-		high = mix_flow(source ^ 0x9e3779b97f4a7c15ull) + source_low;
-	hash = mix_flow(high ^ ports);
-	if (by_source)
-		hash = (mix_flow(high) & ~0ull << 40) | (hash & ~(~0ull << 40));
-	return hash;
-}
-
-static __always_inline __u64 ports_of(__u32 sport, __u32 dport)
-{
-	return (__u64)sport << 16 | dport;
-}
-
 static __always_inline void flow_of(struct flow *flow, const struct weir_service *s, __u32 index,
 				    const struct packet *p, __u32 phase)
 {
@@ -114,7 +85,7 @@ static __always_inline void flow_of(struct flow *flow, const struct weir_service
 
 static __always_inline __u32 slot_of(const struct flow *flow)
 {
-	return flow->slots + ((__u32)(flow->hash >> 40) & flow->slot_mask);
+	return flow->slots + slot_of_hash(flow->hash, flow->slot_mask);
 }
 
 static __always_inline bool is_alive(__u32 backend)
