@@ -74,6 +74,7 @@ struct weir_counter {
 struct weir_device_counters {
 	struct weir_counter cell[WEIR_VERDICTS][WEIR_CLASSES];
 	struct weir_counter reason[WEIR_REASONS];
+	struct weir_counter decapsulated; /* --decap: frames that were unpacked, as they came in */
 	__u64 limit_evictions; /* a source's bucket was given to another while it still counted */
 };
 
@@ -107,6 +108,22 @@ struct weir_xdp_config {
 	__u8 explain;	   /* 1: tell what is decided and change nothing, see weir_explanation */
 	__u8 tick_shift;   /* a tick is 2^n jiffies: about a second */
 	__u8 pad[2];
+};
+
+/* --decap: the addresses of this host, as in struct packet: tunnels to them end here. */
+struct weir_local_address {
+	__u64 high;
+	__u64 low;
+	__u32 family; /* 4 or 6 */
+	__u32 pad;
+};
+
+#define WEIR_LOCAL_ADDRESSES 32
+
+struct weir_local_addresses {
+	__u32 count;
+	__u32 pad;
+	struct weir_local_address address[WEIR_LOCAL_ADDRESSES];
 };
 
 /* Of the program that counts redirected frames which got lost. */

@@ -49,7 +49,7 @@ struct packet {
 	__u8 flags;   /* WEIR_P_* */
 	__u16 sport;
 	__u16 dport;
-	__u32 pad;
+	__u32 fragment; /* IPv6: offset of the fragment header; 0: none */
 };
 
 #define WEIR_L3_MASK 0x1f
@@ -248,13 +248,14 @@ static __always_inline __u32 extension_size(__u32 proto, __u32 len)
 
 /*
  * Walks from `offset` to the transport header or behind a non-first fragment header; `stop` is
- * where the IP length ends. Returns its offset in bits 0-15, the protocol in bits 16-23, EXT_*.
- * A global function: verified once, whatever calls it.
+ * where the IP length ends. Returns its offset in bits 0-15, the protocol in bits 16-23, EXT_*, and
+ * in bits 32-47 the offset of the fragment header. A global function: verified once, whatever calls
+ * it.
  */
-__noinline __u32 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32 proto, __u32 stop)
+__noinline __u64 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32 proto, __u32 stop)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 flags = 0;
+	__u64 flags = 0;
 
 	for (int i = 0; i < WEIR_EXTENSION_LIMIT; i++) {
 		struct extension *ext;
@@ -267,10 +268,11 @@ __noinline __u32 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32
 		if ((void *)(ext + 1) > end)
 			return EXT_MALFORMED;
 		if (proto == IPPROTO_FRAGMENT) {
+			flags = (__u64)offset << 32;
 			if (ext->offset & bpf_htons(IP6_OFFSET_MASK))
-				flags = EXT_FRAGMENT;
+				flags |= EXT_FRAGMENT;
 			else if (ext->offset & bpf_htons(IP6_MORE))
-				flags = EXT_FIRST;
+				flags |= EXT_FIRST;
 		}
 		offset += extension_size(proto, ext->len);
 		if (offset > stop || offset > WEIR_L4_MASK)
@@ -293,8 +295,9 @@ static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
 				       struct PACKET_CONTEXT *ctx, bool details)
 {
 	struct ipv6hdr *ip = c->at;
-	__u32 proto, found, payload;
+	__u32 proto, payload;
 	bool first = false;
+	__u64 found;
 
 	if (!has(c, sizeof(*ip)) || ip->version != 6)
 		return WEIR_MALFORMED;
@@ -313,6 +316,8 @@ static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
 		proto = found >> 16 & 0xff;
 		payload -= (found & WEIR_L4_MASK) - c->offset;
 		first = found & EXT_FIRST;
+		if (details)
+			p->fragment = found >> 32;
 		c->at = (void *)(long)ctx->data + (found & WEIR_L4_MASK);
 	}
 	if (details) {
@@ -364,6 +369,13 @@ static __always_inline __u32 parse_packet(struct packet *p, struct cursor *c,
 	if (!proto)
 		return WEIR_MALFORMED;
 	return is_vlan(proto) ? WEIR_UNDECIDED : WEIR_NON_IP;
+}
+
+/* Has the packet's bounds read from the context again. The compiler may keep them over a branch in a
+ * way that makes them plain numbers to the verifier. */
+static __always_inline void reload_bounds(void)
+{
+	asm volatile("" : : : "memory");
 }
 
 /* The header at an offset found by the parser, or NULL when `size` bytes of it are not there. */

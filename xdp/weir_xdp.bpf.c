@@ -4,6 +4,7 @@
  * whatever the device's switches leave out.
  */
 #include "balance/balance.h"
+#include "balance/decap.h"
 #include "count.h"
 #include "rules.h"
 
@@ -42,7 +43,7 @@ int weir_redirect(struct xdp_md *ctx)
 	return filter(ctx, true);
 }
 
-/* While there are services. */
+/* While there are services, or tunnels end here. */
 SEC("xdp")
 int weir_balance(struct xdp_md *ctx)
 {
@@ -50,7 +51,9 @@ int weir_balance(struct xdp_md *ctx)
 	struct frame frame = {};
 
 	parse(&frame, ctx, true);
-	if (config.fields)
+	if (config.decap)
+		decision = decapsulate(ctx, &frame);
+	if (config.fields && decision.verdict == WEIR_PASS)
 		decision = apply_rules(ctx, &frame, config.redirects);
 	if (config.modes && decision.verdict == WEIR_PASS)
 		decision = balance(ctx, &frame);

@@ -121,15 +121,23 @@ service_at(const struct weir_service_head *t, __u32 index)
 	return (const void *)t + (at & (config.service_bytes - sizeof(struct weir_service)));
 }
 
+/* What the VIP has of this protocol, see struct weir_vip. */
+static __always_inline __u32 services_of(const struct weir_service_head *t, __u32 address,
+					 __u32 proto)
+{
+	__u64 vip = service_word(t, (__u64)t->vips + vip_of(address));
+
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return 0;
+	return proto == IPPROTO_TCP ? (__u32)vip : vip >> 32;
+}
+
 /* The service of packets that show no ports, if there is just one of this protocol at the VIP. */
 static __always_inline __u32 only_service(const struct weir_service_head *t, __u32 address,
 					  __u32 proto)
 {
-	__u64 vip = service_word(t, (__u64)t->vips + vip_of(address));
-	__u32 only = proto == IPPROTO_TCP ? (__u32)vip : vip >> 32;
+	__u32 only = services_of(t, address, proto);
 
-	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
-		return 0;
 	return only == WEIR_SEVERAL ? 0 : only;
 }
 
