@@ -17,7 +17,7 @@ static int command(int fd, const char *ifname, void *data)
 	struct ifreq request = {.ifr_data = data};
 
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", ifname);
-	return ioctl(fd, SIOCETHTOOL, &request) ? -errno : 0;
+	return ioctl(fd, SIOCETHTOOL, &request) < 0 ? -errno : 0;
 }
 
 static int count_features(int fd, const char *ifname, __u32 *count)
@@ -77,19 +77,65 @@ static int read_feature(int fd, const char *ifname, __u32 count, int bit, struct
 	return err;
 }
 
-int ethtool_offload(const char *ifname, const char *feature, struct offload *offload)
+/* Success tells nothing: the driver may have left it as it was. */
+static int write_feature(int fd, const char *ifname, __u32 count, int bit, bool on)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err, bit;
-	__u32 count = 0;
+	__u32 blocks = (count + 31) / 32, mask = 1u << bit % 32;
+	struct ethtool_sfeatures *wish =
+		calloc(1, sizeof(*wish) + blocks * sizeof(wish->features[0]));
+	int err;
+
+	if (!wish)
+		return -ENOMEM;
+	wish->cmd = ETHTOOL_SFEATURES;
+	wish->size = blocks;
+	wish->features[bit / 32].valid = mask;
+	wish->features[bit / 32].requested = on ? mask : 0;
+	err = command(fd, ifname, wish);
+	free(wish);
+	return err;
+}
+
+/* Returns a socket to ask with, or a negative errno. */
+static int open_feature(const char *ifname, const char *feature, __u32 *count, int *bit)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
 
 	if (fd < 0)
 		return -errno;
-	err = count_features(fd, ifname, &count);
-	bit = err ? err : find_feature(fd, ifname, count, feature);
-	if (bit >= 0)
-		err = read_feature(fd, ifname, count, bit, offload);
-	else
-		err = bit;
+	err = count_features(fd, ifname, count);
+	*bit = err ? err : find_feature(fd, ifname, *count, feature);
+	if (*bit >= 0)
+		return fd;
 	close(fd);
+	return *bit;
+}
+
+int ethtool_offload(const char *ifname, const char *feature, struct offload *offload)
+{
+	__u32 count = 0;
+	int bit, err, fd = open_feature(ifname, feature, &count, &bit);
+
+	if (fd < 0)
+		return fd;
+	err = read_feature(fd, ifname, count, bit, offload);
+	close(fd);
+	return err;
+}
+
+int ethtool_set_offload(const char *ifname, const char *feature, bool on)
+{
+	struct offload now;
+	__u32 count = 0;
+	int bit, err, fd = open_feature(ifname, feature, &count, &bit);
+
+	if (fd < 0)
+		return fd;
+	err = write_feature(fd, ifname, count, bit, on);
+	if (!err)
+		err = read_feature(fd, ifname, count, bit, &now);
+	close(fd);
+	if (!err && now.on != on)
+		err = -EOPNOTSUPP;
 	return err;
 }

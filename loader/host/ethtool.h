@@ -12,5 +12,7 @@ struct offload {
 
 /* 0, or -EOPNOTSUPP when the device has no such feature; other negative errnos. No fail() line. */
 int ethtool_offload(const char *ifname, const char *feature, struct offload *offload);
+/* The same, and -EOPNOTSUPP also when the device leaves it as it was. */
+int ethtool_set_offload(const char *ifname, const char *feature, bool on);
 
 #endif

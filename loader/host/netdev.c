@@ -92,7 +92,10 @@ static void read_link(const struct nlmsghdr *message, struct netdev *dev)
 			break;
 		case IFLA_MTU: dev->mtu = mnl_attr_get_u32(attr); break;
 		case IFLA_LINK: link = mnl_attr_get_u32(attr); break;
-		case IFLA_LINK_NETNSID: elsewhere = true; break;
+		case IFLA_LINK_NETNSID:
+			elsewhere = true;
+			dev->peer_namespace = (__s32)mnl_attr_get_u32(attr);
+			break;
 		case IFLA_NUM_RX_QUEUES: dev->rx_queues = mnl_attr_get_u32(attr); break;
 		case IFLA_NUM_TX_QUEUES: dev->tx_queues = mnl_attr_get_u32(attr); break;
 		case IFLA_LINKINFO: read_kind(attr, dev); break;

@@ -15,10 +15,11 @@ struct netdev {
 	__u32 mtu;	 /* bytes of layer 3 */
 	__u16 type;	 /* ARPHRD_* */
 	bool up;
-	bool ethernet;	/* frames begin with an Ethernet header */
+	bool ethernet; /* frames begin with an Ethernet header */
 	__u8 mac[6];
 	__u32 peer;	/* veth: ifindex of the far end; 0: no peer. May be in another namespace */
 	bool peer_here; /* the far end is in this namespace */
+	__s32 peer_namespace; /* else: the number this namespace knows that one by */
 	__u32 rx_queues, tx_queues;
 	bool xdp_known;	 /* the kernel tells XDP features (>= 6.3); the next three are valid */
 	bool xdp_native; /* NETDEV_XDP_ACT_BASIC */

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * VLAN tags that lie beside a frame: XDP does not see them and transmits the frame without. A NIC
+ * puts them there when it receives (rx-vlan-hw-parse); on veth the far end leaves them there when it
+ * sends (tx-vlan-hw-insert), whatever the receiving end has been told.
+ */
+#ifndef WEIR_OFFLOAD_H
+#define WEIR_OFFLOAD_H
+
+#include "loader/host/netdev.h"
+
+/* Which offloads put tags there now, one bit each; -ENOENT: a far end that is not found. */
+int offload_tags(const struct netdev *dev);
+/* Switches these off, or on again. Negative errno without a fail() line when one of them stays. */
+int offload_switch_tags(const struct netdev *dev, unsigned int offloads, bool on);
+/* What is to be said of a device that has some, or may have. */
+const char *offload_tags_text(const struct netdev *dev);
+
+#endif
