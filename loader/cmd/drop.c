@@ -47,6 +47,17 @@ static const char *const meanings[REASONS] = {
 	[WEIR_BY_REDIRECT] = "a redirect rule matched and the packet could not be handed over",
 	[WEIR_BY_LOST] =
 		"redirected by XDP, but the target did not take it (down, full, no NAPI there)",
+	[WEIR_BY_NO_BACKEND] = "the service has no backend that is alive",
+	[WEIR_BY_NO_ROUTE] = "no route to the backend, or no neighbour there",
+	[WEIR_BY_TOO_BIG] = "does not fit the way to the backend; the sender is told",
+	[WEIR_BY_TTL] = "its time to live ends here; the sender is told",
+	[WEIR_BY_FRAGMENT] = "a later fragment whose first one was not seen",
+	[WEIR_BY_NAT_FULL] = "a new NAT flow, but there is no room or no port for it",
+	[WEIR_BY_NAT_UNKNOWN] = "for a NAT service, but of no known flow",
+	[WEIR_BY_MARTIAN] = "source and destination are the same, or cannot be answered",
+	[WEIR_BY_CHECKSUM] = "its checksum is unfinished and cannot be finished here",
+	[WEIR_BY_HEADROOM] = "the driver left no room for another header",
+	[WEIR_BY_BAD_TUNNEL] = "--decap: the outer header fits no inner packet",
 	[WEIR_REASONS] = "the program itself failed",
 };
 
@@ -69,6 +80,12 @@ static json_t *reason_json(const struct tracked *item, int reason)
 	return json;
 }
 
+/* The balancer's reasons are shown once there was one: they are many. */
+static bool worth_showing(int reason, __u64 packets)
+{
+	return packets || reason < WEIR_BY_NO_BACKEND || reason == WEIR_REASONS;
+}
+
 /* With `recent`, only reasons that have dropped packets since the last reading. */
 static json_t *device_json(const struct tracked *item, bool recent)
 {
@@ -83,7 +100,7 @@ static json_t *device_json(const struct tracked *item, bool recent)
 		total.bytes += now.bytes;
 		delta.packets += part.packets;
 		delta.bytes += part.bytes;
-		if (!recent || part.packets)
+		if (recent ? part.packets : worth_showing(i, now.packets))
 			json_array_append_new(reasons, reason_json(item, i));
 	}
 	sums = counter_json(total, item->rated ? &delta : NULL, item->delta.seconds);

@@ -13,6 +13,7 @@
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/out/out.h"
+#include "notice_idle.h"
 
 #define RATE_SECONDS 1
 
@@ -168,27 +169,11 @@ static int parse_before(struct args *args, __u32 *before)
 	return no_more_words(args);
 }
 
-/* A rule that no XDP program obeys is no mistake, but should be no surprise either. */
-static void say_if_idle(const struct instance *in)
-{
-	struct device *list;
-	size_t count, xdp = 0;
-
-	if (devices_open(in, &list, &count))
-		return;
-	for (size_t i = 0; i < count; i++)
-		xdp += list[i].attachment.xdp_way != WAY_NONE;
-	devices_free(list, count);
-	if (!xdp)
-		notice("no device of instance '%s' has XDP attached, so no rule is applied yet",
-		       in->name);
-}
-
 static int say_rule(const struct instance *in, const struct rule *rule, const char *verb)
 {
 	char text[RULE_TEXT];
 
-	say_if_idle(in);
+	notice_idle(in, "no rule is applied");
 	if (options.json)
 		return out_show(describe(rule), NULL, 0);
 	rule_format(rule, text);

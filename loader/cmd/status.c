@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "loader/attach/device.h"
+#include "loader/balance/services.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"
 #include "loader/rules/rules.h"
@@ -26,6 +27,8 @@ static const struct column instance_columns[] = {
 	COLUMN("devices", "Devices", UNIT_COUNT),
 	COLUMN("rules", "Rules", UNIT_COUNT),
 	COLUMN("prefixes", "Prefixes in lists", UNIT_COUNT),
+	COLUMN("services", "Services", UNIT_COUNT),
+	COLUMN("backends", "Backends", UNIT_COUNT),
 };
 
 static const struct table tables[] = {
@@ -67,21 +70,23 @@ static json_t *other_instances(const struct instance *in)
 }
 
 static json_t *document(const struct instance *in, const struct device *list, size_t count,
-			const struct rule_set *set)
+			const struct rule_set *set, const struct balance *b)
 {
 	json_t *devices = json_array();
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(devices, describe(&list[i]));
-	return json_pack("{s:[{s:o, s:i, s:i, s:i}], s:o, s:o}", "summary", "instance",
+	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o}", "summary", "instance",
 			 out_string(in->name), "devices", (int)count, "rules", (int)set->count,
-			 "prefixes", (int)set->prefix_count, "devices", devices, "other_instances",
+			 "prefixes", (int)set->prefix_count, "services", (int)b->service_count,
+			 "backends", (int)b->backend_count, "devices", devices, "other_instances",
 			 other_instances(in));
 }
 
 int cmd_status(struct args *args)
 {
 	struct rule_set set = {};
+	struct balance balance = {};
 	struct device *list;
 	struct instance in;
 	size_t count;
@@ -95,11 +100,14 @@ int cmd_status(struct args *args)
 	err = devices_open(&in, &list, &count);
 	if (!err) {
 		err = rules_get(&in, &set);
+		if (!err && in.exists)
+			err = services_get(&in, &balance);
 		instance_unlock(&in);
 		if (!err)
-			err = out_show(document(&in, list, count, &set), tables,
+			err = out_show(document(&in, list, count, &set, &balance), tables,
 				       sizeof(tables) / sizeof(tables[0]));
 		rule_set_free(&set);
+		balance_free(&balance);
 		devices_free(list, count);
 	}
 	instance_close(&in);

@@ -33,9 +33,23 @@ const char *const class_names[WEIR_CLASSES] = {
 };
 
 const char *const reason_names[WEIR_REASONS] = {
-	[WEIR_BY_RULE] = "rule",	   [WEIR_BY_LIMIT] = "limit",
-	[WEIR_BY_MALFORMED] = "malformed", [WEIR_BY_UNDECIDED] = "undecided",
-	[WEIR_BY_REDIRECT] = "redirect",   [WEIR_BY_LOST] = "lost",
+	[WEIR_BY_RULE] = "rule",
+	[WEIR_BY_LIMIT] = "limit",
+	[WEIR_BY_MALFORMED] = "malformed",
+	[WEIR_BY_UNDECIDED] = "undecided",
+	[WEIR_BY_REDIRECT] = "redirect",
+	[WEIR_BY_LOST] = "lost",
+	[WEIR_BY_NO_BACKEND] = "no_backend",
+	[WEIR_BY_NO_ROUTE] = "no_route",
+	[WEIR_BY_TOO_BIG] = "too_big",
+	[WEIR_BY_TTL] = "ttl",
+	[WEIR_BY_FRAGMENT] = "fragment",
+	[WEIR_BY_NAT_FULL] = "nat_full",
+	[WEIR_BY_NAT_UNKNOWN] = "nat_unknown",
+	[WEIR_BY_MARTIAN] = "martian",
+	[WEIR_BY_CHECKSUM] = "checksum",
+	[WEIR_BY_HEADROOM] = "headroom",
+	[WEIR_BY_BAD_TUNNEL] = "bad_tunnel",
 };
 
 /* struct weir_device_counters holds nothing but 64-bit counters, so that sums and differences
