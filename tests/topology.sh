@@ -233,6 +233,24 @@ site_detour() { # NUMBER FIRST-LAST, or nothing: no more detours
 	ip -n "$router" -6 rule add to $SOURCE6 ipproto tcp dport "$2" table 200
 }
 
+# A web server that says its name to whoever asks.
+web() { # NAMESPACE NAME ADDRESS:PORT...
+	local conf=$SCRATCH/nginx.$2.conf at
+	{
+		echo "daemon off; worker_processes 1; user root; pid $SCRATCH/nginx.$2.pid;"
+		echo "error_log $SCRATCH/nginx.$2.log; events { worker_connections 4096; }"
+		echo "http { access_log off; keepalive_requests 1000000; server {"
+		for at in "${@:3}"; do
+			echo "listen $at backlog=4096;"
+		done
+		for at in client_body proxy fastcgi uwsgi scgi; do
+			echo "${at}_temp_path $SCRATCH;"
+		done
+		echo "location / { return 200 \"$2\\n\"; } } }"
+	} >"$conf"
+	background "$1" nginx -e "$SCRATCH/nginx.$2.log" -c "$conf" >/dev/null 2>&1
+}
+
 # bpffs knows no dots: weir writes them as %2e.
 pins_of() { # NAMESPACE
 	echo "/sys/fs/bpf/weir/${1//./%2e}"

@@ -237,7 +237,7 @@ static void hear(struct connection *c, double t)
 			return;
 		}
 		if (c->heard == c->to_say)
-			c->due = t + vary(option.pause_ms);
+			c->due = t + vary(option.pause_ms) * (dice() % 10 ? 1 : 10);
 	}
 }
 
