@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "attach.h"
 
+#include "needs.h"
+
+#include "loader/balance/services.h"
 #include "loader/base/error.h"
 #include "loader/rules/redirects.h"
 #include "loader/rules/tables.h"
+
+static int settle(struct instance *in)
+{
+	int err = tables_settle(in);
+
+	return err ? err : services_settle(in);
+}
 
 int attach_open(struct instance *in)
 {
@@ -13,7 +23,7 @@ int attach_open(struct instance *in)
 		return err;
 	err = devices_reap(in);
 	if (!err)
-		err = tables_settle(in);
+		err = settle(in);
 	if (err)
 		instance_close(in);
 	return err;
@@ -39,14 +49,14 @@ static int check_rules(const struct instance *in, const char *name,
 int attach(struct instance *in, const char *name, const struct attach_request *request,
 	   bool *updated)
 {
-	struct rule_needs needs;
+	struct needs needs;
 	int err = check_rules(in, name, request);
 
 	if (!err)
-		err = tables_needs(in, &needs);
+		err = needs_load(in, &needs);
 	if (err)
 		return err;
 	err = device_attach(in, name, request, &needs, updated);
-	tables_release(&needs);
-	return err ? err : tables_settle(in);
+	needs_release(&needs);
+	return err ? err : settle(in);
 }

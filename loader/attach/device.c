@@ -280,15 +280,16 @@ static int check_request(const struct netdev *dev, const struct attach_request *
 }
 
 static int attach_xdp(const struct instance *in, const struct netdev *dev,
-		      const struct rule_needs *needs, enum attach_mode *mode, enum attach_way way)
+		      const struct needs *needs, bool decap, enum attach_mode *mode,
+		      enum attach_way way)
 {
-	int err = xdp_attach(in, dev, needs, mode, way);
+	int err = xdp_attach(in, dev, needs, mode, way, decap);
 
-	return err ? err : lost_watch(in, dev->name, dev->ifindex, needs->redirects);
+	return err ? err : lost_watch(in, dev->name, dev->ifindex, needs_transmitter(needs));
 }
 
 static int attach_tc(const struct instance *in, const struct netdev *dev,
-		     const struct rule_needs *needs, struct attachment *a)
+		     const struct needs *needs, struct attachment *a)
 {
 	bool made = false;
 	int err = a->tc_way == WAY_CLSACT ? tc_make_clsact(dev, &made) : 0;
@@ -297,13 +298,13 @@ static int attach_tc(const struct instance *in, const struct netdev *dev,
 		a->made_clsact = 1;
 		err = write_attachment(in, a);
 	}
-	return err ? err : tc_attach(in, dev, needs->redirects, a);
+	return err ? err : tc_attach(in, dev, needs_transmitter(needs), a);
 }
 
 /* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
  * can be found and taken off. TC comes first: it obeys what XDP asks of it. */
 static int attach_new(const struct instance *in, const struct netdev *dev,
-		      const struct attach_request *request, const struct rule_needs *needs)
+		      const struct attach_request *request, const struct needs *needs)
 {
 	struct attachment a = {
 		.xdp_schema = WEIR_XDP_SCHEMA,
@@ -325,7 +326,7 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	if (!err && a.tc_way != WAY_NONE)
 		err = attach_tc(in, dev, needs, &a);
 	if (!err && !request->no_xdp)
-		err = attach_xdp(in, dev, needs, &mode, way);
+		err = attach_xdp(in, dev, needs, a.decap, &mode, way);
 	a.mode = request->no_xdp ? MODE_AUTO : mode;
 	a.whole = 1;
 	return err ? err : write_attachment(in, &a);
@@ -334,17 +335,17 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 /* The programs of an attached device, exchanged for this build's with the needed switches. XDP marks
  * packets for TC only while TC obeys. */
 static int renew(const struct instance *in, const struct netdev *dev, struct attachment *a,
-		 const struct rule_needs *needs)
+		 const struct needs *needs)
 {
 	enum attach_mode mode = a->mode;
 	bool has_tc = a->tc_way != WAY_NONE;
 	int err = presence_forget_severed(in, dev->name, a);
 
-	if (!err && has_tc && needs->redirects)
+	if (!err && has_tc && needs_transmitter(needs))
 		err = attach_tc(in, dev, needs, a);
 	if (!err && a->xdp_way != WAY_NONE)
-		err = attach_xdp(in, dev, needs, &mode, a->xdp_way);
-	if (!err && has_tc && !needs->redirects)
+		err = attach_xdp(in, dev, needs, a->decap, &mode, a->xdp_way);
+	if (!err && has_tc && !needs_transmitter(needs))
 		err = attach_tc(in, dev, needs, a);
 	if (err)
 		return err;
@@ -354,7 +355,7 @@ static int renew(const struct instance *in, const struct netdev *dev, struct att
 
 static int update(struct instance *in, const struct netdev *dev,
 		  const struct attach_request *request, struct attachment *a,
-		  const struct rule_needs *needs)
+		  const struct needs *needs)
 {
 	int err = check_schema(dev->name, a);
 
@@ -391,7 +392,7 @@ static int check_name(const struct instance *in, const char *name, __u32 ifindex
 }
 
 int device_attach(struct instance *in, const char *name, const struct attach_request *request,
-		  const struct rule_needs *needs, bool *updated)
+		  const struct needs *needs, bool *updated)
 {
 	char pinned[IFNAMSIZ];
 	struct attachment a;
@@ -473,32 +474,32 @@ int devices_reap(struct instance *in)
 }
 
 static bool xdp_fits(const struct instance *in, const struct netdev *dev,
-		     const struct attachment *a, const struct rule_needs *needs)
+		     const struct attachment *a, const struct needs *needs)
 {
-	struct weir_xdp_config want = xdp_config(dev, a->mode, needs), have;
+	struct weir_xdp_config want = xdp_config(dev, a->mode, needs, a->decap), have;
 
 	return !xdp_loaded_config(in, a->name, a->xdp_way, &have) &&
 	       !memcmp(&want, &have, sizeof(want)) &&
-	       xdp_uses_table(in, a->name, a->xdp_way, needs);
+	       xdp_uses_maps(in, a->name, a->xdp_way, needs);
 }
 
 static bool tc_fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
-		    const struct rule_needs *needs)
+		    const struct needs *needs)
 {
-	struct weir_tc_config want = tc_config(dev, needs->redirects), have;
+	struct weir_tc_config want = tc_config(dev, needs_transmitter(needs)), have;
 
 	return !tc_loaded_config(in, a->name, a, &have) && !memcmp(&want, &have, sizeof(want));
 }
 
 static bool fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
-		 const struct rule_needs *needs)
+		 const struct needs *needs)
 {
 	return presence_of_all(in, a->name, a) &&
 	       (a->xdp_way == WAY_NONE || xdp_fits(in, dev, a, needs)) &&
 	       (a->tc_way == WAY_NONE || tc_fits(in, dev, a, needs));
 }
 
-int devices_reconcile(struct instance *in, const struct rule_needs *needs)
+int devices_reconcile(struct instance *in, const struct needs *needs)
 {
 	char **names;
 	int n = device_names(in, &names), err = n < 0 ? n : 0;

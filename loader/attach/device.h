@@ -44,7 +44,8 @@ struct attachment {
 	__u64 since_ns;	  /* CLOCK_BOOTTIME of the first attach */
 	__u8 made_clsact; /* clsact: the qdisc is ours */
 	__u8 whole;	  /* 0: the attach has not finished */
-	__u8 pad[6];
+	__u8 decap;	  /* unpacks tunnels */
+	__u8 pad[5];
 	char name[IFNAMSIZ];
 	char version[24]; /* of the weir that loaded the programs */
 };
@@ -78,16 +79,16 @@ struct attach_request {
  * kept. A failed attach leaves the device as it was. `*updated` tells which of the two it was.
  * The caller holds the instance for a change.
  */
-struct rule_needs;
+struct needs;
 int device_attach(struct instance *in, const char *name, const struct attach_request *request,
-		  const struct rule_needs *needs, bool *updated);
+		  const struct needs *needs, bool *updated);
 int device_detach(struct instance *in, const char *name);
 /* Every device of the instance, whole, half-made or gone, and the instance's maps. */
 int device_detach_all(struct instance *in);
 
 /* Removes what is left of devices that are gone and of attaches that did not finish. */
 int devices_reap(struct instance *in);
-/* Brings every device's programs to the table and switches which the rules need. */
-int devices_reconcile(struct instance *in, const struct rule_needs *needs);
+/* Brings every device's programs to the table and switches which the rules and services need. */
+int devices_reconcile(struct instance *in, const struct needs *needs);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "loader/host/instance.h"
 
-#define MAPS_MAX 16 /* no program of ours uses more */
+#define MAPS_MAX 32 /* no program of ours uses more */
 
 /* Ids of the maps that a program uses. Returns their number. */
 static int maps_of(__u32 program, __u32 *maps)

@@ -12,6 +12,7 @@
 #include <xdp/libxdp.h>
 
 #include "loader/base/error.h"
+#include "loader/host/clock.h"
 #include "loader/host/ethtool.h"
 #include "loader/host/features.h"
 #include "program.h"
@@ -49,20 +50,34 @@ const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode)
 	return has_partial_sums(dev) ? "its packets may have unfinished checksums" : NULL;
 }
 
-struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
-				  const struct rule_needs *needs)
+/* Without Ethernet headers there is nothing to write a backend's address into. */
+static bool balances(const struct netdev *dev, const struct needs *needs)
 {
+	return dev->ethernet && needs->balance.modes;
+}
+
+struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
+				  const struct needs *needs, bool decap)
+{
+	const struct rule_needs *rules = &needs->rules;
+	bool balance = balances(dev, needs);
+	bool transmits = rules->redirects || balance;
+
 	return (struct weir_xdp_config){
 		.ifindex = dev->ifindex,
-		.fields = needs->fields,
-		.table_bytes = needs->table_bytes,
+		.fields = rules->fields,
+		.table_bytes = rules->table_bytes,
 		.ethernet = dev->ethernet,
-		.limits = needs->limits,
-		.redirects = needs->redirects,
-		.netns = needs->redirects ? netdev_namespace() : 0,
-		.via_tc = needs->redirects && xdp_redirects_by_tc(dev, mode),
-		.partial_sums = needs->redirects && has_partial_sums(dev),
+		.limits = rules->limits,
+		.redirects = rules->redirects,
+		.netns = transmits ? netdev_namespace() : 0,
+		.via_tc = transmits && xdp_redirects_by_tc(dev, mode),
+		.partial_sums = transmits && has_partial_sums(dev),
 		.frags = dev->mtu > MTU_OF_ONE_PAGE,
+		.service_bytes = balance ? needs->balance.service_bytes : 0,
+		.modes = balance ? needs->balance.modes : 0,
+		.tick_shift = balance ? clock_tick_shift() : 0,
+		.decap = decap,
 	};
 }
 
@@ -85,18 +100,17 @@ static int reuse_pin(struct bpf_map *map, const char *pin)
 	return err;
 }
 
-/* Maps that the device's switches leave unused are not made. */
-static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, const char *device,
-		       const struct rule_needs *needs)
+/* Maps that the rules leave unused are not made. */
+static int choose_rule_maps(struct weir_xdp_bpf *skel, const struct instance *in,
+			    const struct rule_needs *needs)
 {
-	int err = bpf_map__set_pin_path(skel->maps.counters,
-					instance_path(in, "devices/%s/counters", pin_name(device)));
+	int err = 0;
 
 	bpf_map__set_autocreate(skel->maps.rules, needs->fields);
 	bpf_map__set_autocreate(skel->maps.rule_counters, needs->fields);
 	bpf_map__set_autocreate(skel->maps.buckets, needs->limits);
 	bpf_map__set_autocreate(skel->maps.redirect_devs, needs->redirects);
-	if (!err && needs->fields)
+	if (needs->fields)
 		err = bpf_map__reuse_fd(skel->maps.rules, needs->table);
 	if (!err && needs->fields)
 		err = bpf_map__set_pin_path(skel->maps.rule_counters,
@@ -108,16 +122,29 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 	return err;
 }
 
+static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, const char *device,
+		       const struct needs *needs)
+{
+	const struct balance_maps *balance =
+		skel->rodata->config.modes ? &needs->balance.maps : NULL;
+	int err = bpf_map__set_pin_path(skel->maps.counters,
+					instance_path(in, "devices/%s/counters", pin_name(device)));
+
+	if (!err)
+		err = choose_rule_maps(skel, in, &needs->rules);
+	return err ? err : balance_maps_use(skel, balance);
+}
+
 static int open_program(struct weir_xdp_bpf **skel, const struct instance *in,
 			const struct netdev *dev, enum attach_mode mode,
-			const struct rule_needs *needs)
+			const struct needs *needs, bool decap)
 {
 	struct weir_xdp_bpf *s = weir_xdp_bpf__open();
 	int err;
 
 	if (!s)
 		return fail(-errno, "cannot open the XDP program: %m");
-	s->rodata->config = xdp_config(dev, mode, needs);
+	s->rodata->config = xdp_config(dev, mode, needs, decap);
 	xdp_choose_program(s);
 	err = choose_maps(s, in, dev->name, needs);
 	if (err) {
@@ -170,7 +197,7 @@ static int explain_attach(const struct netdev *dev, enum attach_mode mode, int e
 }
 
 static int link_attach(const struct instance *in, const struct netdev *dev,
-		       const struct rule_needs *needs, enum attach_mode mode)
+		       const struct needs *needs, enum attach_mode mode, bool decap)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = mode_flags(mode));
 	struct bpf_program *program;
@@ -178,7 +205,7 @@ static int link_attach(const struct instance *in, const struct netdev *dev,
 	const char *pin;
 	int link, err;
 
-	err = open_program(&skel, in, dev, mode, needs);
+	err = open_program(&skel, in, dev, mode, needs, decap);
 	if (err)
 		return err;
 	program = xdp_program_of(skel);
@@ -256,14 +283,14 @@ static int dispatcher_detach(const struct instance *in, const char *device, __u3
 /* The dispatcher has no way to exchange one of its programs: the new one is added before the old
  * one goes, so for a moment frames pass both, and none passes neither. */
 static int dispatcher_attach(const struct instance *in, const struct netdev *dev,
-			     const struct rule_needs *needs, enum attach_mode mode)
+			     const struct needs *needs, enum attach_mode mode, bool decap)
 {
 	LIBBPF_OPTS(xdp_program_opts, opts);
 	struct xdp_program *program;
 	struct weir_xdp_bpf *skel;
 	int err;
 
-	err = open_program(&skel, in, dev, mode, needs);
+	err = open_program(&skel, in, dev, mode, needs, decap);
 	if (err)
 		return err;
 	opts.obj = skel->obj;
@@ -293,10 +320,10 @@ out:
 }
 
 static int attach_by(enum attach_way way, const struct instance *in, const struct netdev *dev,
-		     const struct rule_needs *needs, enum attach_mode mode)
+		     const struct needs *needs, enum attach_mode mode, bool decap)
 {
-	int err = way == WAY_DISPATCHER ? dispatcher_attach(in, dev, needs, mode)
-					: link_attach(in, dev, needs, mode);
+	int err = way == WAY_DISPATCHER ? dispatcher_attach(in, dev, needs, mode, decap)
+					: link_attach(in, dev, needs, mode, decap);
 
 	if (!err && verbosity)
 		notice("%s: XDP %s by %s", dev->name, attach_mode_name(mode), attach_way_name(way));
@@ -308,15 +335,15 @@ enum attach_way xdp_way(enum attach_mode mode)
 	return mode != MODE_OFFLOAD && features_dispatcher() ? WAY_DISPATCHER : WAY_LINK;
 }
 
-int xdp_attach(const struct instance *in, const struct netdev *dev, const struct rule_needs *needs,
-	       enum attach_mode *mode, enum attach_way way)
+int xdp_attach(const struct instance *in, const struct netdev *dev, const struct needs *needs,
+	       enum attach_mode *mode, enum attach_way way, bool decap)
 {
 	enum attach_mode first = *mode == MODE_AUTO ? MODE_NATIVE : *mode;
-	int err = attach_by(way, in, dev, needs, first);
+	int err = attach_by(way, in, dev, needs, first, decap);
 
 	if (err && *mode == MODE_AUTO && !failure() && err != -EBUSY && err != -EEXIST) {
 		first = MODE_GENERIC;
-		err = attach_by(way, in, dev, needs, first);
+		err = attach_by(way, in, dev, needs, first, decap);
 	}
 	if (err)
 		return failure() ? err : explain_attach(dev, first, err);
@@ -366,11 +393,26 @@ static __u32 attached_program(const struct instance *in, const char *device, enu
 	return way == WAY_LINK ? link.prog_id : program.id;
 }
 
-bool xdp_uses_table(const struct instance *in, const char *device, enum attach_way way,
-		    const struct rule_needs *needs)
+static bool uses(__u32 program, int map)
 {
-	return needs->table < 0 ||
-	       program_uses_map(attached_program(in, device, way), needs->table);
+	return map < 0 || program_uses_map(program, map);
+}
+
+bool xdp_uses_maps(const struct instance *in, const char *device, enum attach_way way,
+		   const struct needs *needs)
+{
+	const struct balance_maps *m = &needs->balance.maps;
+	__u32 program = attached_program(in, device, way);
+	struct weir_xdp_config config;
+
+	if (!uses(program, needs->rules.table))
+		return false;
+	if (xdp_loaded_config(in, device, way, &config) || !config.modes)
+		return true;
+	return uses(program, m->services) && uses(program, m->slots) &&
+	       uses(program, m->backends) && uses(program, m->backend_counters) &&
+	       uses(program, m->service_counters) && uses(program, m->flows) &&
+	       uses(program, m->nat_flows) && uses(program, m->nat_ports);
 }
 
 int xdp_loaded_config(const struct instance *in, const char *device, enum attach_way way,

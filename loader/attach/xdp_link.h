@@ -5,20 +5,12 @@
 
 #include "device.h"
 #include "loader/host/netdev.h"
+#include "needs.h"
 #include "xdp/abi.h"
-
-/* What the instance's rules ask of every device's programs. All zero: no rules. */
-struct rule_needs {
-	__u32 fields;	   /* as in struct weir_xdp_config */
-	__u32 table_bytes; /* of a table */
-	bool limits;
-	bool redirects;
-	int table; /* fd of the map of tables; -1: none */
-};
 
 /* MODE_NATIVE or MODE_GENERIC; `dev` as it is now. */
 struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
-				  const struct rule_needs *needs);
+				  const struct needs *needs, bool decap);
 
 /* The switches of the program that is attached for this device; -ENOENT: none. */
 int xdp_loaded_config(const struct instance *in, const char *device, enum attach_way way,
@@ -36,16 +28,16 @@ const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode);
 /* How XDP programs share a device here: WAY_DISPATCHER, or WAY_LINK, which does not. */
 enum attach_way xdp_way(enum attach_mode mode);
 
-/* Whether the attached program reads the table map of `needs`. */
-bool xdp_uses_table(const struct instance *in, const char *device, enum attach_way way,
-		    const struct rule_needs *needs);
+/* Whether the attached program reads the maps of `needs`. */
+bool xdp_uses_maps(const struct instance *in, const char *device, enum attach_way way,
+		   const struct needs *needs);
 
 /*
  * Attaches or, when the device's `xdp` pin exists, replaces in one step. `*mode` says what is
  * wanted (MODE_AUTO: native, else generic) and, on success, what was done.
  */
-int xdp_attach(const struct instance *in, const struct netdev *dev, const struct rule_needs *needs,
-	       enum attach_mode *mode, enum attach_way way);
+int xdp_attach(const struct instance *in, const struct netdev *dev, const struct needs *needs,
+	       enum attach_mode *mode, enum attach_way way, bool decap);
 
 /* Takes the program off and removes its pin. A device that is gone is no error. */
 int xdp_detach(const struct instance *in, const char *device, __u32 ifindex, enum attach_way way);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Which of the object's two programs a device gets. */
+/* Which of the object's programs a device gets. */
 #ifndef WEIR_XDP_PROGRAM_H
 #define WEIR_XDP_PROGRAM_H
 
@@ -9,16 +9,22 @@
 /* The one for the switches in rodata. */
 static inline struct bpf_program *xdp_program_of(const struct weir_xdp_bpf *skel)
 {
-	return skel->rodata->config.redirects ? skel->progs.weir_redirect : skel->progs.weir_xdp;
+	const struct weir_xdp_config *config =
+		(const struct weir_xdp_config *)&skel->rodata->config;
+
+	if (config->modes || config->decap)
+		return skel->progs.weir_balance;
+	return config->redirects ? skel->progs.weir_redirect : skel->progs.weir_xdp;
 }
 
-/* Before load, when the switches are set: the other one is not loaded. */
+/* Before load, when the switches are set: the others are not loaded. */
 static inline void xdp_choose_program(struct weir_xdp_bpf *skel)
 {
 	struct bpf_program *program = xdp_program_of(skel);
 
 	bpf_program__set_autoload(skel->progs.weir_xdp, program == skel->progs.weir_xdp);
 	bpf_program__set_autoload(skel->progs.weir_redirect, program == skel->progs.weir_redirect);
+	bpf_program__set_autoload(skel->progs.weir_balance, program == skel->progs.weir_balance);
 	bpf_program__set_expected_attach_type(program, BPF_XDP);
 	if (skel->rodata->config.frags)
 		bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);

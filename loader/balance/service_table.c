@@ -345,20 +345,17 @@ static void put_ports(struct compiler *c)
 	}
 }
 
-__u32 service_ticks(__u32 seconds, __u64 tick_ns)
+struct idle_ticks service_idle_ticks(const struct service *service, __u64 tick_ns)
 {
-	__u64 ticks = (seconds * 1000000000ull + tick_ns - 1) / tick_ns;
+	__u64 ticks = (service->idle * 1000000000ull + tick_ns - 1) / tick_ns;
+	__u32 idle = ticks ? ticks : 1;
 
-	return ticks ? ticks : 1;
-}
-
-__u32 service_closing_ticks(__u32 idle)
-{
-	return idle < CLOSING_TICKS ? idle : CLOSING_TICKS;
+	return (struct idle_ticks){idle, idle < CLOSING_TICKS ? idle : CLOSING_TICKS};
 }
 
 static struct weir_service record_of(const struct compiler *c, const struct service *s)
 {
+	struct idle_ticks ticks = service_idle_ticks(s, c->tick_ns);
 	struct weir_service r = {
 		.slots = s->first_slot,
 		.slot_mask = s->slots ? s->slots - 1 : 0,
@@ -369,12 +366,12 @@ static struct weir_service record_of(const struct compiler *c, const struct serv
 		.proto = s->proto,
 		.mss = s->mss,
 		.port = htons(s->port),
-		.idle = service_ticks(s->idle, c->tick_ns),
+		.idle = ticks.idle,
+		.idle_closing = ticks.closing,
 		.vip = vip_of(c, s),
 	};
 
 	r.flags = (s->by_source ? WEIR_S_BY_SOURCE : 0) | (s->free ? WEIR_S_FREE : 0);
-	r.idle_closing = service_closing_ticks(r.idle);
 	memcpy(r.address, s->address.byte, s->address.family == 4 ? 4 : 16);
 	return r;
 }

@@ -20,11 +20,14 @@ struct nat_sources {
 int service_table_compile(const struct balance *balance, const struct nat_sources *sources,
 			  __u64 tick_ns, struct service_table *table);
 
-/* Idle times in ticks, as records hold them: of any flow, and of one whose end was seen. */
-__u32 service_ticks(__u32 seconds, __u64 tick_ns);
-__u32 service_closing_ticks(__u32 idle);
-
 /* What a table was made of. `size` is that of the map's value. 0 or < 0 with a line. */
 int service_table_source(const void *bytes, size_t size, struct balance *balance);
+
+/* After how many ticks, rounded up, the program may forget a flow that is idle or has ended. */
+struct idle_ticks {
+	__u32 idle, closing;
+};
+
+struct idle_ticks service_idle_ticks(const struct service *service, __u64 tick_ns);
 
 #endif

@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 
 #include "loader/attach/device.h"
+#include "loader/balance/publish.h"
 #include "loader/base/error.h"
 #include "redirects.h"
 
@@ -177,6 +178,19 @@ static int swap(const struct rule_needs *now, const struct table *table)
 	return 0;
 }
 
+/* The programs of all devices, for these rules and the services as they are. */
+static int reconcile(struct instance *in, const struct rule_needs *rules)
+{
+	struct needs needs = {.rules = *rules};
+	int err = balance_needs(in, &needs.balance);
+
+	if (err)
+		return err;
+	err = devices_reconcile(in, &needs);
+	balance_release(&needs.balance);
+	return err;
+}
+
 /* The devices go over one by one; if one cannot, those that went are brought back. */
 static int move(struct instance *in, const struct rule_needs *now, struct rule_needs *next,
 		const struct table *table)
@@ -191,11 +205,11 @@ static int move(struct instance *in, const struct rule_needs *now, struct rule_n
 	if (next->table < 0)
 		return fail(next->table, "cannot make the map of rule tables: %s",
 			    strerror(-next->table));
-	err = devices_reconcile(in, next);
+	err = reconcile(in, next);
 	if (!err)
 		err = pin_replace(next->table, instance_path(in, "rules"));
 	if (err)
-		devices_reconcile(in, now);
+		reconcile(in, now);
 	close(next->table);
 	return err;
 }
@@ -204,7 +218,7 @@ static int move(struct instance *in, const struct rule_needs *now, struct rule_n
 static int clear(struct instance *in)
 {
 	static const char *const pins[] = {"rules", "rule_counters", "buckets", "redirect_devs"};
-	int err = devices_reconcile(in, &no_needs);
+	int err = reconcile(in, &no_needs);
 
 	for (size_t i = 0; i < sizeof(pins) / sizeof(pins[0]) && !err; i++)
 		if (unlink(instance_path(in, "%s", pins[i])) && errno != ENOENT)
@@ -223,7 +237,7 @@ static int publish(struct instance *in, const struct rule_set *set, const struct
 	if (!set->count) {
 		err = clear(in);
 	} else if (interchangeable(&now, &next)) {
-		err = devices_reconcile(in, &now);
+		err = reconcile(in, &now);
 		if (!err)
 			err = swap(&now, table);
 	} else {
@@ -282,7 +296,7 @@ int tables_settle(struct instance *in)
 		forget_failure();
 		return 0;
 	}
-	err = follow_devices(&set) ? tables_publish(in, &set) : devices_reconcile(in, &needs);
+	err = follow_devices(&set) ? tables_publish(in, &set) : reconcile(in, &needs);
 	tables_release(&needs);
 	rule_set_free(&set);
 	return err;

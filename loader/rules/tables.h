@@ -10,7 +10,7 @@
 
 #include "loader/host/instance.h"
 #include "table.h"
-#include "loader/attach/xdp_link.h"
+#include "loader/attach/needs.h"
 
 /* The current rules; none: an empty set, with next_id and seed ready for use. */
 int tables_load(const struct instance *in, struct rule_set *set);

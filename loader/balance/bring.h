@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Brings slots, flows and records to a configuration. Each step may be repeated, and is after a
+ * command that was killed. */
+#ifndef WEIR_BRING_H
+#define WEIR_BRING_H
+
+#include "maps.h"
+#include "service.h"
+#include "slots.h"
+
+/* Before the table that names them is current: the slots and flows of a new service, or what it held so
+ * far (`was`) in its new, larger ranges. */
+int service_prepare(const struct balance_maps *maps, const struct balance *after,
+		    const struct service *service, const struct service *was);
+
+/* Afterwards: moves the slots of services whose backends differ from `before` (NULL: of all), marks the dead,
+ * and notes the generation that all is brought to. */
+int bring_all(const struct balance_maps *maps, const struct balance *after,
+	      const struct balance *before, __u64 generation);
+
+/* A service's slots in memory. */
+struct slot_memory {
+	struct slot_range range;
+	__u64 *map;
+	size_t bytes;
+};
+
+int slot_range_open(const struct balance_maps *maps, const struct service *service, __u32 tick,
+		    struct slot_memory *memory);
+void slot_range_close(struct slot_memory *memory);
+
+/* The generation that the slots were brought to. */
+int brought_to(const struct balance_maps *maps, __u64 *generation);
+
+int percpu_clear(int map, __u32 index, size_t size);
+/* Sum over all CPUs of a value that consists of 64-bit numbers. */
+int percpu_read(int map, __u32 index, void *sum, size_t size);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The flows of services, as the program keeps them: tracked ones of DSR services, all of NAT ones. */
+#ifndef WEIR_FLOWS_H
+#define WEIR_FLOWS_H
+
+#include "maps.h"
+#include "service.h"
+
+struct flow_tables {
+	struct weir_flow_bucket *dsr;
+	struct weir_nat_bucket *nat;
+	size_t dsr_bytes, nat_bytes;
+	__u32 tick; /* now */
+};
+
+int flows_open(const struct balance_maps *maps, struct flow_tables *tables);
+void flows_close(struct flow_tables *tables);
+
+/* Live flows of a service: their number, and added to by_backend[index], of which there are `count`. */
+__u32 flows_count(const struct flow_tables *tables, const struct service *service,
+		  __u32 *by_backend, size_t count);
+
+/* DSR: marks the slots in which a live flow belongs to another backend than the slot's owner. */
+void flows_mark(const struct flow_tables *tables, const struct service *service,
+		const __u64 *slots, bool *needed);
+
+/* Forgets the flows of backends that are not known[index]. */
+void flows_purge(const struct flow_tables *tables, const struct service *service, const bool *known,
+		 size_t count);
+
+#endif
