@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "loader/doctor.h"
+#include "loader/doctor/doctor.h"
 #include "loader/base/error.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

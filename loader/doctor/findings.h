@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* How the doctor's checks say what they found. */
+#ifndef WEIR_FINDINGS_H
+#define WEIR_FINDINGS_H
+
+#include "doctor.h"
+
+enum level {
+	OK,
+	WARN,
+	FAIL,
+};
+
+/* A finding about d->subject. */
+__attribute__((format(printf, 4, 5))) void report(struct doctor *d, const char *check,
+						  enum level level, const char *format, ...);
+/* The remedy of the finding reported last, if that was not left out. */
+__attribute__((format(printf, 2, 3))) void advise(struct doctor *d, const char *format, ...);
+/* The remedy is a change by ethtool at the far end of this veth. */
+void advise_far_end(struct doctor *d, const struct netdev *dev, const char *option,
+		    const char *what);
+
+/* What has to stand before a command that changes a device of the namespace looked at. */
+const char *inside(const struct doctor *d);
+/* How weir is called for that namespace. */
+const char *weir(const struct doctor *d);
+
+/* The first number in a file below /proc/sys; -1 when it cannot be read. */
+int read_sysctl(const char *format, const char *name);
+
+#endif
