@@ -72,10 +72,13 @@ enum way {
  * the neighbour, the way known so far is kept. A global function: off the way of most packets. */
 __noinline __u32 weir_next_hop(struct xdp_md *ctx, __u32 backend)
 {
-	struct weir_backend *b = bpf_map_lookup_elem(&backends, &backend);
 	struct bpf_fib_lookup fib = {};
+	struct weir_backend *b;
 
-	if (!config.modes || !b)
+	if (!config.modes)
+		return WAY_NONE;
+	b = bpf_map_lookup_elem(&backends, &backend);
+	if (!b)
 		return WAY_NONE;
 	if (b->flags & WEIR_B_LOCAL)
 		return WAY_LOCAL;
