@@ -21,6 +21,7 @@
 #define CPUS_MOST	     1024
 #define NAT_PORTS	     1024
 #define MTU		     1500
+#define SOURCE_BITS	     16
 #define DEFAULT_BITS(family) ((family) == 6 ? 128 : 32)
 
 /* ---- services ---- */
@@ -209,6 +210,8 @@ static void set_source(struct weir_backend *record, const struct service *servic
 	if (!source.family)
 		source = test_address(to->family == 6 ? TEST_OWN6 : TEST_OWN4);
 	record->source_bits = DEFAULT_BITS(source.family) - source.bits;
+	if (record->source_bits > SOURCE_BITS)
+		record->source_bits = SOURCE_BITS;
 	memcpy(record->source, source.byte, sizeof(record->source));
 }
 
@@ -427,8 +430,13 @@ static void age_fragments(struct balance_run *run, __u32 ticks)
 
 	for (__u32 i = 0; i < WEIR_FRAGMENT_BUCKETS; i++) {
 		balance_run_read(run->maps.fragments, i, &bucket);
-		for (int way = 0; way < WEIR_FRAGMENT_WAYS; way++)
-			bucket.way[way].tick -= bucket.way[way].tag ? ticks : 0;
+		for (int at = 0; at < WEIR_FRAGMENT_WAYS; at++) {
+			__u64 way = bucket.way[at];
+
+			if (way)
+				bucket.way[at] = WEIR_FRAGMENT(way, WEIR_FRAGMENT_TICK(way) - ticks,
+							       WEIR_FRAGMENT_TARGET(way));
+		}
 		balance_run_write(run->maps.fragments, i, &bucket);
 	}
 }

@@ -14,6 +14,7 @@
 #define DONT_FRAGMENT	 0x4000
 #define MORE_FRAGMENTS	 0x2000
 #define NO_OPERATION	 1
+#define USUAL_TTL	 64
 
 static const __u8 timestamps[12] = {1, 1, 8, 10, 0, 0, 0x10, 0, 0, 0, 0x20, 0};
 static const __u8 syn_options[20] = {2,	   4, 5, 0xb4, 4, 2, 8, 10, 0, 0,
@@ -133,9 +134,10 @@ static void append_ip4(struct packet *packet, const struct packet_layout *layout
 	struct iphdr ip = {
 		.version = 4,
 		.ihl = 5 + layout->ip_options / 4,
+		.tos = layout->tos,
 		.frag_off = htons(fragmented ? layout->fragment | layout->more * MORE_FRAGMENTS
 					     : DONT_FRAGMENT),
-		.ttl = 64,
+		.ttl = layout->ttl ? layout->ttl : USUAL_TTL,
 		.protocol = layout->proto,
 	};
 
@@ -182,11 +184,11 @@ static void append_ip6(struct packet *packet, const struct packet_layout *layout
 			    : layout->more || layout->fragment ? "f"
 							       : "";
 	struct ipv6hdr ip = {
-		.version = 6,
 		.nexthdr = *chain ? packet_extension(*chain) : layout->proto,
-		.hop_limit = 64,
+		.hop_limit = layout->ttl ? layout->ttl : USUAL_TTL,
 	};
 
+	*(__be32 *)&ip = htonl(6u << 28 | layout->tos << 20 | layout->label);
 	inet_pton(AF_INET6, layout->source ? layout->source : PACKET_CLIENT6, &ip.saddr);
 	inet_pton(AF_INET6, layout->destination ? layout->destination : PACKET_SERVER6, &ip.daddr);
 	append(packet, &ip, sizeof(ip));

@@ -47,6 +47,9 @@ struct packet_layout {
 	const char *tags;  /* VLAN tags, outermost first: 'q' 802.1Q, 'a' 802.1ad */
 	__u8 ip_options;   /* IPv4: bytes, a multiple of 4 */
 	const char *chain; /* IPv6 extension headers in order, see packet_extension() */
+	__u8 tos;	   /* IPv6: traffic class */
+	__u8 ttl;	   /* IPv6: hop limit; 0: 64 */
+	__u32 label;	   /* IPv6: flow label */
 	__u16 fragment;	   /* offset in units of 8 bytes */
 	bool more;	   /* more fragments follow; IPv6 has then an 'f' in its chain */
 	__u32 padding;	   /* bytes behind the IP packet */
