@@ -268,7 +268,7 @@ __noinline __u64 weir_extensions(struct PACKET_CONTEXT *ctx, __u32 offset, __u32
 		if ((void *)(ext + 1) > end)
 			return EXT_MALFORMED;
 		if (proto == IPPROTO_FRAGMENT) {
-			flags = (__u64)offset << 32;
+			flags = (flags & EXT_FIRST) | (__u64)offset << 32;
 			if (ext->offset & bpf_htons(IP6_OFFSET_MASK))
 				flags |= EXT_FRAGMENT;
 			else if (ext->offset & bpf_htons(IP6_MORE))

@@ -287,21 +287,24 @@ struct weir_nat_ports {
 #define WEIR_NAT_FIRST_PORT 1024u
 #define WEIR_NAT_LAST_PORT  32767u
 
-/* ---- fragments ---- */
+/* ---- fragments ----
+ *
+ * A datagram is one word, so that two CPUs cannot remember it twice: bits 0-23 target (to a backend:
+ * its index; NAT reply: index of the flow plus 1), bit 24: placed without its ports, bits 25-31 tick,
+ * bits 32-63 of the hash of addresses, protocol and identification. 0: free.
+ */
+#define WEIR_FRAGMENT_GUESSED	  (1u << 24)
+#define WEIR_FRAGMENT_TARGET(way) ((__u32)(way) & (2 * WEIR_FRAGMENT_GUESSED - 1))
+#define WEIR_FRAGMENT_TICK(way)	  ((__u32)(way) >> 25)
+#define WEIR_FRAGMENT(hash, tick, target) \
+	((__u64)(hash) & ~0ull << 32 | (__u64)((tick) & 0x7f) << 25 | (target))
 
-/* `tag` as in struct weir_flow; hash of addresses, protocol and identification. */
-struct weir_fragment {
-	__u64 tag;
-	__u32 target; /* to a backend: its index. NAT reply: index of the flow plus 1 */
-	__u32 tick;
-};
-
-#define WEIR_FRAGMENT_WAYS    4
-#define WEIR_FRAGMENT_BUCKETS 256
+#define WEIR_FRAGMENT_WAYS    8
+#define WEIR_FRAGMENT_BUCKETS 128
 #define WEIR_FRAGMENT_TICKS   15
 
 struct weir_fragment_bucket {
-	struct weir_fragment way[WEIR_FRAGMENT_WAYS];
+	__u64 way[WEIR_FRAGMENT_WAYS];
 };
 
 /* ---- what `weir explain` is told, by the program itself ---- */

@@ -20,25 +20,14 @@ struct {
 	__type(value, struct weir_fragment_bucket);
 } fragments SEC(".maps");
 
-/* A target that was found without the ports: the first fragment has not been seen yet. */
-#define FRAGMENT_GUESSED 0x80000000u
 /* A target of its own: the datagram is for no service and goes to the stack. */
 #define FRAGMENT_STACK	 0u
 #define FRAGMENT_UNKNOWN 0xffffffffu
 
-/* So many times another CPU's entry that is being written is waited for: it takes a few ns. */
-#define FRAGMENT_ROUNDS 32
+/* So often another CPU can have changed the bucket before this one gives up remembering. */
+#define FRAGMENT_ROUNDS 16
 
-/* The second half of struct weir_fragment, read and written whole. */
-union fragment_place {
-	struct {
-		__u32 target;
-		__u32 tick;
-	};
-	__u64 word;
-};
-
-/* What identifies the datagram of a fragment (RFC 791, RFC 8200 4.5), as a tag; 0: its headers
+/* What identifies the datagram of a fragment (RFC 791, RFC 8200 4.5), hashed; 0: its headers
  * cannot be read. */
 static __always_inline __u64 datagram_of(struct xdp_md *ctx, const struct packet *p)
 {
@@ -61,39 +50,31 @@ static __always_inline __u64 datagram_of(struct xdp_md *ctx, const struct packet
 		hash = mix_flow(hash) + p->dest_low;
 		id = 6ull << 32 | ext->rest;
 	}
-	return mix_flow(mix_flow(hash) ^ id) | 2;
+	return mix_flow(mix_flow(hash) ^ id) | 1;
 }
 
 static __always_inline struct weir_fragment_bucket *bucket_of_datagram(__u64 datagram)
 {
-	__u32 index = (__u32)(datagram >> 2) & (WEIR_FRAGMENT_BUCKETS - 1);
+	__u32 index = (__u32)(datagram >> 1) & (WEIR_FRAGMENT_BUCKETS - 1);
 
 	return bpf_map_lookup_elem(&fragments, &index);
 }
 
-static __always_inline union fragment_place place_of_way(const struct weir_fragment *way)
+static __always_inline __u32 fragment_age(__u64 way, __u32 now)
 {
-	return (union fragment_place){.word = *(const volatile __u64 *)&way->target};
+	return (now - WEIR_FRAGMENT_TICK(way)) & 0x7f;
 }
 
-/* Whether the way holds this datagram; `place` is then its own. */
-static __always_inline bool holds(const struct weir_fragment *way, __u64 datagram, __u32 now,
-				  union fragment_place *place)
+static __always_inline bool is_of(__u64 way, __u64 datagram, __u32 now)
 {
-	const volatile __u64 *tag = &way->tag;
-
-	if (*tag != datagram)
-		return false;
-	*place = place_of_way(way);
-	return *tag == datagram && ticks_since(place->tick, now) <= WEIR_FRAGMENT_TICKS;
+	return way && !((way ^ datagram) >> 32) && fragment_age(way, now) <= WEIR_FRAGMENT_TICKS;
 }
 
-/* The target of a datagram that is known, with FRAGMENT_GUESSED; or FRAGMENT_UNKNOWN. Global
+/* The target of a datagram that is known, with WEIR_FRAGMENT_GUESSED; or FRAGMENT_UNKNOWN. Global
  * functions, this one and the next: verified once, for DSR and NAT. */
 __noinline __u32 weir_recall_fragment(__u64 datagram)
 {
-	struct weir_fragment_bucket *bucket;
-	union fragment_place place;
+	const struct weir_fragment_bucket *bucket;
 	__u32 now;
 
 	if (!config.modes)
@@ -102,87 +83,70 @@ __noinline __u32 weir_recall_fragment(__u64 datagram)
 	if (!bucket)
 		return FRAGMENT_UNKNOWN;
 	now = ticks();
-	for (int i = 0; i < WEIR_FRAGMENT_WAYS; i++)
-		if (holds(&bucket->way[i], datagram, now, &place))
-			return place.target;
+	for (int i = 0; i < WEIR_FRAGMENT_WAYS; i++) {
+		__u64 way = *(const volatile __u64 *)&bucket->way[i];
+
+		if (is_of(way, datagram, now))
+			return WEIR_FRAGMENT_TARGET(way);
+	}
 	return FRAGMENT_UNKNOWN;
 }
 
-/* What one look at all ways of a bucket finds. */
-struct fragment_look {
-	union fragment_place place;
-	__u64 seen; /* tag of the way */
-	__u32 way; /* the datagram's, or else the one it may have: free, out of time or the oldest */
-	bool known;
-	bool busy; /* another CPU is writing a way, maybe of this datagram */
-};
-
-static __always_inline void look_for(struct fragment_look *look,
-				     const struct weir_fragment_bucket *bucket, __u64 datagram,
-				     __u32 now)
+/* The way that holds the datagram (`known`), or the one that it may take: free or the oldest. `seen`
+ * is what was there. */
+static __always_inline __u32 choose_way(const struct weir_fragment_bucket *bucket, __u64 datagram,
+					__u32 now, __u64 *seen, bool *known)
 {
-	__u32 oldest = 0;
+	__u32 oldest = 0, choice = 0;
 
-	look->known = look->busy = false;
-	look->way = 0;
-	look->seen = 0;
+	*known = false;
 	for (int i = 0; i < WEIR_FRAGMENT_WAYS; i++) {
-		const struct weir_fragment *way = &bucket->way[i];
-		__u64 tag = *(const volatile __u64 *)&way->tag;
-		__u32 age = tag ? ticks_since(place_of_way(way).tick, now) : ~0u;
+		/* Among ways of one age, each datagram has a choice of its own. */
+		__u32 at = (i + (datagram >> 32)) & (WEIR_FRAGMENT_WAYS - 1);
+		__u64 way = *(const volatile __u64 *)&bucket->way[at];
+		__u32 age = way ? fragment_age(way, now) : ~0u;
 
-		if (tag == WEIR_FLOW_CLAIMED)
-			look->busy = true;
-		if (holds(way, datagram, now, &look->place)) {
-			look->known = true;
-			look->way = i;
-			return;
+		if (is_of(way, datagram, now)) {
+			*known = true;
+			*seen = way;
+			return at;
 		}
 		if (!i || age > oldest) {
 			oldest = age;
-			look->way = i;
-			look->seen = tag;
+			choice = at;
+			*seen = way;
 		}
 	}
+	return choice;
 }
 
 /*
- * Remembers the target of a datagram and returns the one that holds: what was found without
- * ports holds for every fragment, and among others the newest first fragment decides, as
- * identifications are used again. Whoever finds the bucket changed looks again, and all choose
- * the same way of the same bucket, so two CPUs do not remember one datagram twice.
+ * Remembers the target of a datagram, of 24 bits and maybe WEIR_FRAGMENT_GUESSED, and returns the one
+ * that holds: what was found without ports holds for every fragment, and among others the newest
+ * first fragment decides, as identifications are used again. Two CPUs choose the same way, so
+ * the later one finds it changed and looks again.
  */
 __noinline __u32 weir_remember_fragment(__u64 datagram, __u32 target)
 {
-	union fragment_place place = {.target = target};
 	struct weir_fragment_bucket *bucket;
+	__u32 now;
 
 	if (!config.modes || config.explain)
 		return target;
 	bucket = bucket_of_datagram(datagram);
 	if (!bucket)
 		return target;
-	place.tick = ticks();
+	now = ticks();
 	for (int round = 0; round < FRAGMENT_ROUNDS; round++) {
-		struct fragment_look look;
-		struct weir_fragment *way;
+		__u64 seen = 0;
+		bool known;
+		__u32 at = choose_way(bucket, datagram, now, &seen, &known);
 
-		look_for(&look, bucket, datagram, place.tick);
-		way = &bucket->way[look.way & (WEIR_FRAGMENT_WAYS - 1)];
-		if (look.known) {
-			if ((look.place.target | target) & FRAGMENT_GUESSED)
-				return look.place.target;
-			if (__sync_val_compare_and_swap((__u64 *)&way->target, look.place.word,
-							place.word) == look.place.word)
-				return target;
-		} else if (!look.busy) {
-			if (__sync_val_compare_and_swap(&way->tag, look.seen, WEIR_FLOW_CLAIMED) !=
-			    look.seen)
-				continue;
-			__sync_lock_test_and_set((__u64 *)&way->target, place.word);
-			__sync_lock_test_and_set(&way->tag, datagram);
+		if (known && (seen | target) & WEIR_FRAGMENT_GUESSED)
+			return WEIR_FRAGMENT_TARGET(seen);
+		if (__sync_val_compare_and_swap(&bucket->way[at & (WEIR_FRAGMENT_WAYS - 1)], seen,
+						WEIR_FRAGMENT(datagram, now, target)) == seen)
 			return target;
-		}
 	}
 	return target;
 }
@@ -196,7 +160,7 @@ static __always_inline __u32 drop_fragment(__u32 service)
 
 static __always_inline __u32 go_to(__u32 target)
 {
-	target &= ~FRAGMENT_GUESSED;
+	target &= ~WEIR_FRAGMENT_GUESSED;
 	return target == FRAGMENT_STACK ? TO_STACK : target;
 }
 
@@ -231,7 +195,7 @@ static __always_inline __u32 first_fragment(const struct weir_service_head *t,
 	__u32 known = weir_recall_fragment(datagram);
 	const struct weir_service *s;
 
-	if (known != FRAGMENT_UNKNOWN && known & FRAGMENT_GUESSED)
+	if (known != FRAGMENT_UNKNOWN && known & WEIR_FRAGMENT_GUESSED)
 		return follow(flow, known);
 	if (!index)
 		return go_to(weir_remember_fragment(datagram, FRAGMENT_STACK));
@@ -259,7 +223,7 @@ static __always_inline __u32 later_fragment(const struct weir_service_head *t,
 	if (s->mode == WEIR_NAT)
 		return drop_fragment(service);
 	flow_of(flow, s, service, p, PHASE_ANY);
-	return place_datagram(flow, datagram, FRAGMENT_GUESSED);
+	return place_datagram(flow, datagram, WEIR_FRAGMENT_GUESSED);
 }
 
 /* The outcome of a fragment to a VIP; fills `flow`, whose phase is set. A global function: off the way of whole packets. */
