@@ -242,9 +242,7 @@ __noinline bool weir_make_error(struct xdp_md *ctx, const struct packet *p, __u3
 					    : ERROR_MOST4 - sizeof(struct iphdr) - ICMP_HEADER);
 	r.at = header_at(ctx, p->l3 & WEIR_L3_MASK, 1);
 	r.end = (void *)(long)ctx->data_end;
-	/* Else the compiler concludes how often the loops run and leaves out their bounds, which the
-	 * verifier needs. */
-	r.left = forget(quote, p->source);
+	r.left = quote;
 	if (!quote || !r.at || !sum_packet(&r))
 		return false;
 	if (p->family == 6)
