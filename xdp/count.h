@@ -3,7 +3,7 @@
 #ifndef WEIR_COUNT_H
 #define WEIR_COUNT_H
 
-#include "frame.h"
+#include "balance/explain.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -27,8 +27,14 @@ static __always_inline struct weir_device_counters *device_counters(void)
 
 static __always_inline int count(__u32 class, __u32 bytes, struct decision d)
 {
-	struct weir_device_counters *c = device_counters();
+	struct weir_device_counters *c;
 
+	explain(class, class);
+	explain(verdict, d.verdict);
+	explain(reason, d.reason);
+	if (config.explain)
+		return d.code;
+	c = device_counters();
 	if (!c || class >= WEIR_CLASSES || d.verdict >= WEIR_VERDICTS)
 		return XDP_ABORTED;
 	add(&c->cell[d.verdict][class], bytes);

@@ -71,7 +71,7 @@ static __always_inline bool take_token(struct weir_bucket *b, __u64 now, __u64 i
 
 		if (from - now > burst)
 			return false;
-		if (__sync_val_compare_and_swap(&b->due, due, from + interval) == due)
+		if (config.explain || __sync_val_compare_and_swap(&b->due, due, from + interval) == due)
 			return true;
 	}
 	return false;
@@ -89,7 +89,8 @@ static __always_inline bool within_limit(const struct packet *p, __u32 slot,
 	for (int i = 0; i < WEIR_BUCKET_WAYS; i++)
 		if (set->way[i].who == who)
 			return take_token(&set->way[i], now, m->interval, m->burst);
-	begin_bucket(set, who, now, now + m->interval);
+	if (!config.explain)
+		begin_bucket(set, who, now, now + m->interval);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #ifndef WEIR_RULES_H
 #define WEIR_RULES_H
 
+#include "balance/explain.h"
 #include "limit.h"
 #include "redirect.h"
 
@@ -23,7 +24,8 @@ static __always_inline struct decision obey(struct xdp_md *ctx, const struct fra
 	__u32 slot = RULE_SLOT(rule), action = RULE_ACTION(rule);
 	struct weir_counter *counter = bpf_map_lookup_elem(&rule_counters, &slot);
 
-	if (counter)
+	explain(rule, slot + 1);
+	if (counter && !config.explain)
 		add(counter, f->bytes);
 	if (action == WEIR_A_DROP)
 		return dropped(WEIR_BY_RULE);
