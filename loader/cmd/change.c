@@ -46,6 +46,7 @@ int change_service_add(struct args *args, struct balance *b, struct changed *wha
 		return err;
 	service_format(&s, text);
 	SAY(what, "service added: %s", text);
+	what->adds = true;
 	what->json = service_json(&s);
 	return 0;
 }
@@ -126,6 +127,7 @@ int change_backend_add(struct args *args, struct balance *b, struct changed *wha
 		else
 			SAY(what, "%zu backends added to %s", count, service);
 		what->json = backends_json(service, list, count);
+		what->adds = true;
 	}
 	free(list);
 	return err;
@@ -245,7 +247,8 @@ int change_run(struct args *args, change_fn change)
 	if (!err)
 		err = services_publish(&in, &b);
 	if (!err) {
-		notice_idle(&in, "nothing is balanced");
+		if (what.adds)
+			notice_idle(&in, "nothing is balanced");
 		err = options.json ? out_show(json_incref(what.json), NULL, 0)
 				   : out_text("%s", what.text);
 	}

@@ -12,6 +12,7 @@
 struct changed {
 	char text[512]; /* what was done, for people */
 	json_t *json;	/* the same as a document; released by whoever asked for the change */
+	bool adds;	/* there is more to balance than before */
 };
 
 /* Takes all words. 0, or < 0 with a fail() or misuse() line. */

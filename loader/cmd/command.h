@@ -38,6 +38,8 @@ int cmd_backend_add(struct args *args);
 int cmd_backend_set(struct args *args);
 int cmd_backend_drain(struct args *args);
 int cmd_backend_del(struct args *args);
+int cmd_service_plan(struct args *args);
+int cmd_explain(struct args *args);
 int cmd_run(struct args *args);
 int cmd_handshake_show(struct args *args);
 int cmd_handshake_watch(struct args *args);
