@@ -12,9 +12,11 @@
 
 #include <bpf/bpf.h>
 
+#include "loader/balance/publish.h"
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"
 #include "lost.h"
+#include "offload.h"
 #include "presence.h"
 #include "tc/abi.h"
 #include "tc_link.h"
@@ -235,6 +237,18 @@ void devices_free(struct device *list, size_t count)
 	free(list);
 }
 
+static void restore_tags(const struct attachment *a)
+{
+	struct netdev dev;
+
+	if (!a->tags)
+		return;
+	if (netdev_by_index(a->ifindex, &dev))
+		forget_failure();
+	else
+		offload_switch_tags(&dev, a->tags, true);
+}
+
 static int take_off(const struct instance *in, const char *name)
 {
 	struct attachment a;
@@ -255,6 +269,7 @@ static int take_off(const struct instance *in, const char *name)
 		tc = tc_detach(in, name, &a);
 		if (xdp || tc)
 			return xdp ? xdp : tc;
+		restore_tags(&a);
 	}
 	err = pin_remove_tree(path_of(in, name, ""));
 	rmdir(instance_path(in, "devices"));
@@ -288,8 +303,8 @@ static int attach_xdp(const struct instance *in, const struct netdev *dev,
 	return err ? err : lost_watch(in, dev->name, dev->ifindex, needs_transmitter(needs));
 }
 
-static int attach_tc(const struct instance *in, const struct netdev *dev,
-		     const struct needs *needs, struct attachment *a)
+static int attach_tc(const struct instance *in, const struct netdev *dev, const struct needs *needs,
+		     struct attachment *a)
 {
 	bool made = false;
 	int err = a->tc_way == WAY_CLSACT ? tc_make_clsact(dev, &made) : 0;
@@ -299,6 +314,35 @@ static int attach_tc(const struct instance *in, const struct netdev *dev,
 		err = write_attachment(in, a);
 	}
 	return err ? err : tc_attach(in, dev, needs_transmitter(needs), a);
+}
+
+/* Services transmit by XDP, so VLAN tags must be in the frames. Where they cannot be put there, TC
+ * transmits. */
+static int hold_tags(const struct instance *in, const struct netdev *dev, struct attachment *a,
+		     enum attach_mode mode, const struct needs *needs)
+{
+	int tags, err;
+
+	if (a->xdp_way == WAY_NONE || !xdp_transmits_tags(dev, mode, needs))
+		return 0;
+	tags = offload_tags(dev);
+	if (tags <= 0)
+		return 0;
+	a->tags |= tags;
+	err = write_attachment(in, a);
+	if (!err)
+		offload_switch_tags(dev, tags, false);
+	return err;
+}
+
+static int release_tags(const struct instance *in, const struct netdev *dev, struct attachment *a,
+			enum attach_mode mode, const struct needs *needs)
+{
+	if (!a->tags || xdp_transmits_tags(dev, mode, needs))
+		return 0;
+	offload_switch_tags(dev, a->tags, true);
+	a->tags = 0;
+	return write_attachment(in, a);
 }
 
 /* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
@@ -325,8 +369,12 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	err = write_attachment(in, &a);
 	if (!err && a.tc_way != WAY_NONE)
 		err = attach_tc(in, dev, needs, &a);
+	if (!err)
+		err = hold_tags(in, dev, &a, mode, needs);
 	if (!err && !request->no_xdp)
 		err = attach_xdp(in, dev, needs, a.decap, &mode, way);
+	if (!err)
+		err = release_tags(in, dev, &a, mode, needs);
 	a.mode = request->no_xdp ? MODE_AUTO : mode;
 	a.whole = 1;
 	return err ? err : write_attachment(in, &a);
@@ -343,8 +391,12 @@ static int renew(const struct instance *in, const struct netdev *dev, struct att
 
 	if (!err && has_tc && needs_transmitter(needs))
 		err = attach_tc(in, dev, needs, a);
+	if (!err)
+		err = hold_tags(in, dev, a, mode, needs);
 	if (!err && a->xdp_way != WAY_NONE)
 		err = attach_xdp(in, dev, needs, a->decap, &mode, a->xdp_way);
+	if (!err)
+		err = release_tags(in, dev, a, mode, needs);
 	if (!err && has_tc && !needs_transmitter(needs))
 		err = attach_tc(in, dev, needs, a);
 	if (err)
@@ -448,6 +500,8 @@ int device_detach_all(struct instance *in)
 		err = err ? err : one;
 	}
 	free_names(names, n);
+	if (!err)
+		balance_abandon(in);
 	return err ? err : pin_remove_tree(in->dir);
 }
 
@@ -479,8 +533,7 @@ static bool xdp_fits(const struct instance *in, const struct netdev *dev,
 	struct weir_xdp_config want = xdp_config(dev, a->mode, needs, a->decap), have;
 
 	return !xdp_loaded_config(in, a->name, a->xdp_way, &have) &&
-	       !memcmp(&want, &have, sizeof(want)) &&
-	       xdp_uses_maps(in, a->name, a->xdp_way, needs);
+	       !memcmp(&want, &have, sizeof(want)) && xdp_uses_maps(in, a->name, a->xdp_way, needs);
 }
 
 static bool tc_fits(const struct instance *in, const struct netdev *dev, const struct attachment *a,
@@ -495,6 +548,7 @@ static bool fits(const struct instance *in, const struct netdev *dev, const stru
 		 const struct needs *needs)
 {
 	return presence_of_all(in, a->name, a) &&
+	       (!a->tags || xdp_transmits_tags(dev, a->mode, needs)) &&
 	       (a->xdp_way == WAY_NONE || xdp_fits(in, dev, a, needs)) &&
 	       (a->tc_way == WAY_NONE || tc_fits(in, dev, a, needs));
 }

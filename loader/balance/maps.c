@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "carry.h"
 #include "loader/base/error.h"
 #include "xdp/abi.h"
 #include "weir_xdp.skel.h"
@@ -238,6 +239,8 @@ static int copy(const struct kind *k, int from, int to, __u32 entries)
 {
 	if (k->memory)
 		return copy_memory(from, to);
+	if (k->fd == FD(nat_ports))
+		return carry_ports(from, to);
 	return copy_each(from, to, entries,
 			 k->type == BPF_MAP_TYPE_PERCPU_ARRAY
 				 ? (size_t)((k->value_size + 7) & ~7u) * libbpf_num_possible_cpus()

@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 
 #include "bring.h"
+#include "carry.h"
 #include "loader/attach/device.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
@@ -269,6 +270,12 @@ static int swap_table(const struct publication *p, __u32 service_bytes)
 	return err;
 }
 
+/* Before the programs go over, so that little is left to do after. */
+static int carry(const struct publication *p, const struct balance_maps *to)
+{
+	return p->maps.services < 0 ? 0 : carry_late(&p->maps, to);
+}
+
 /* Programs go over to other maps or switches, one device after the other; if one cannot, all go back. */
 static int move_programs(struct publication *p, const struct balance_maps *maps)
 {
@@ -281,7 +288,11 @@ static int move_programs(struct publication *p, const struct balance_maps *maps)
 	p->sizes.service_bytes = p->table.size;
 	err = balance_maps_grow(maps, &p->sizes, p->table.bytes, &next.maps);
 	if (!err)
+		err = carry(p, &next.maps);
+	if (!err)
 		err = reconcile(p->in, &next);
+	if (!err)
+		err = carry(p, &next.maps);
 	if (!err)
 		err = balance_maps_pin(p->in, &next.maps);
 	if (err)
@@ -362,6 +373,18 @@ static int replace(struct publication *p)
 	if (!err)
 		err = bring_all(&p->maps, p->after, &p->before, p->generation + 1);
 	return err;
+}
+
+void balance_abandon(const struct instance *in)
+{
+	struct balance was, none = {};
+
+	if (balance_load(in, &was)) {
+		forget_failure();
+		return;
+	}
+	release_neighbours(&was, &none);
+	balance_free(&was);
 }
 
 int balance_publish(struct instance *in, struct balance *after)

@@ -28,6 +28,9 @@ struct tended {
  * reach; `thorough`: to all. */
 int balance_settle(struct instance *in, bool thorough, struct tended *what);
 
+/* The instance is about to go with all its pins: gives back what the kernel keeps for it. */
+void balance_abandon(const struct instance *in);
+
 /* The configuration in these maps' table, and which generation it is. */
 int balance_read(const struct balance_maps *maps, struct balance *balance, __u64 *generation);
 

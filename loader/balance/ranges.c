@@ -199,11 +199,12 @@ void ranges_sizes(const struct balance *balance, struct balance_sizes *sizes)
 	for (size_t i = 0; i < balance->backend_count; i++)
 		if (balance->backends[i].index > backends)
 			backends = balance->backends[i].index;
-	sizes->slots = slots;
+	/* Powers of two: maps that have to grow do so seldom, as programs are loaded anew for it. */
+	sizes->slots = power_above(slots, 2 * WEIR_MIN_SLOTS);
 	sizes->backends = power_above(backends + 1, BACKENDS_ROOM);
 	sizes->services = power_above(services + 1, SERVICES_ROOM);
-	sizes->flows = flows;
-	sizes->nat_flows = nat;
+	sizes->flows = flows ? power_above(flows, 1) : 0;
+	sizes->nat_flows = nat ? power_above(nat, 1) : 0;
 	/* Twice as many places as flows, so that few ports are refused for want of a place. */
-	sizes->nat_ports = nat ? power_above(nat * WEIR_NAT_WAYS * 2 / WEIR_NAT_PORT_WAYS, 1) : 0;
+	sizes->nat_ports = nat ? power_above(sizes->nat_flows * WEIR_NAT_WAYS * 2ull / WEIR_NAT_PORT_WAYS, 1) : 0;
 }

@@ -107,7 +107,10 @@ int balance_change_service(struct balance *b, const struct service *changed)
 		return fail(-EBUSY,
 			    "the flows of a nat service are translated where they are: delete the "
 			    "service and add it with another number of flows");
-	s->by_source = changed->by_source;
+	if (s->by_source != changed->by_source)
+		return fail(-EBUSY,
+			    "another affinity would send flows that are there elsewhere: delete the "
+			    "service and add it with the other affinity");
 	s->free = changed->free;
 	s->mss = changed->mss;
 	s->source = changed->source;

@@ -58,7 +58,9 @@ struct flow {
 	__u8 udp;
 	__u8 free;	/* WEIR_S_FREE */
 	__u8 by_source;
-	__u8 pad[5];
+	__u8 pad;
+	__u16 mss; /* clamp a SYN to this; 0: leave */
+	__u8 pad2[2];
 };
 
 static __always_inline __u32 ticks(void)
@@ -81,6 +83,7 @@ static __always_inline void flow_of(struct flow *flow, const struct weir_service
 	flow->idle_closing = s->idle_closing;
 	flow->udp = s->proto == IPPROTO_UDP;
 	flow->free = s->flags & WEIR_S_FREE;
+	flow->mss = s->mss;
 }
 
 static __always_inline __u32 slot_of(const struct flow *flow)
@@ -244,7 +247,8 @@ static __always_inline __u32 place_udp(const struct flow *flow, struct weir_flow
 		return previous;
 	}
 	explain(placed, WEIR_PLACED_NEW);
-	track(flow, bucket, owner, WEIR_FLOW_OPEN, now);
+	if (owner)
+		track(flow, bucket, owner, WEIR_FLOW_OPEN, now);
 	return owner;
 }
 
@@ -254,6 +258,8 @@ static __always_inline __u32 place_tcp(const struct flow *flow, struct weir_flow
 	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
 	bool before = is_alive(previous);
 
+	if (flow->phase == PHASE_BEGIN && !owner)
+		return 0;
 	if (flow->phase == PHASE_BEGIN && is_alive(owner) &&
 	    track(flow, bucket, owner, WEIR_FLOW_SYN, now)) {
 		explain(placed, WEIR_PLACED_NEW);
@@ -296,6 +302,10 @@ __noinline __u32 weir_moving(const struct flow *flow)
 			 : place_tcp(flow, bucket, slot, seen, now);
 }
 
+#ifdef WEIR_TRACK_ALL
+#include "../../tests/churn/track_all.h"
+#endif
+
 /* The backend that a flow belongs to; 0: none. */
 static __always_inline __u32 place(const struct flow *flow)
 {
@@ -310,6 +320,9 @@ static __always_inline __u32 place(const struct flow *flow)
 	explain(owner, WEIR_SLOT_OWNER(seen));
 	explain(previous, WEIR_SLOT_PREVIOUS(seen));
 	explain(hash, flow->hash);
+#ifdef WEIR_TRACK_ALL
+	return weir_track_all(flow, WEIR_SLOT_OWNER(seen));
+#endif
 	if (WEIR_SLOT_PREVIOUS(seen))
 		return weir_moving(flow);
 	explain(placed, WEIR_PLACED_SLOT);
