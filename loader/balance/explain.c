@@ -206,10 +206,9 @@ static int find_device(const struct instance *in, const struct explain_request *
 		if (!*r->device || !strcmp(list[chosen].name, r->device))
 			break;
 	if (chosen == count)
-		err = *r->device
-			      ? fail(-ENODEV,
-				     "%s is not attached; 'weir status' shows what is", r->device)
-			      : fail(-ENODEV, "nothing is attached; 'weir attach DEV' first");
+		err = *r->device ? fail(-ENODEV, "%s is not attached; 'weir status' shows what is",
+					r->device)
+				 : fail(-ENODEV, "nothing is attached; 'weir attach DEV' first");
 	else if (!*r->device && count > 1)
 		err = misuse("several devices are attached: name one with 'dev DEV'");
 	else if (list[chosen].attachment.xdp_way == WAY_NONE)
@@ -224,10 +223,10 @@ static int run(const struct xdp_copy *copy, const struct netdev *dev, const stru
 	       struct explain_answer *answer)
 {
 	struct xdp_md context = {.data_end = frame->length, .ingress_ifindex = dev->ifindex};
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame->byte,
-		    .data_size_in = frame->length, .data_out = answer->frame,
-		    .data_size_out = sizeof(answer->frame), .ctx_in = &context,
-		    .ctx_size_in = sizeof(context), .repeat = 1);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame->byte, .data_size_in = frame->length,
+		    .data_out = answer->frame, .data_size_out = sizeof(answer->frame),
+		    .ctx_in = &context, .ctx_size_in = sizeof(context), .ctx_out = &context,
+		    .ctx_size_out = sizeof(context), .repeat = 1);
 	__u32 key = 0;
 	int err = bpf_prog_test_run_opts(copy->program, &opts);
 
@@ -235,7 +234,9 @@ static int run(const struct xdp_copy *copy, const struct netdev *dev, const stru
 		return fail(err, "the kernel does not run the program on a packet: %s",
 			    strerror(-err));
 	answer->code = opts.retval;
-	answer->length = opts.data_size_out;
+	/* What comes back begins with the mark for TC, if there is one. */
+	answer->length = opts.data_size_out - context.data;
+	memmove(answer->frame, answer->frame + context.data, answer->length);
 	return bpf_map_lookup_elem(copy->explanation, &key, &answer->told)
 		       ? fail(-errno, "cannot read the explanation: %m")
 		       : 0;

@@ -246,7 +246,7 @@ int service_parse_change(struct args *args, struct service *service)
 		err = misuse("the mode of a service cannot change; delete it and add it again");
 	if (!err && args->count == count)
 		err = args->count ? no_more_words(args)
-				  : misuse("nothing to change is named; wanted affinity, udp, mss, "
+				  : misuse("nothing to change is named; wanted udp, mss, "
 					   "source, idle, flows or slots");
 	if (!err)
 		err = check_service(&s, seen);

@@ -216,6 +216,11 @@ static void set_backend(struct told *t, const char *key, __u32 index)
 	json_object_set_new(t->json, key, index ? json_string(text) : json_null());
 }
 
+static bool leaves(const struct explain_answer *a)
+{
+	return *a->egress || a->code == XDP_TX;
+}
+
 static void tell_service(struct told *t)
 {
 	const struct weir_explanation *told = &t->answer->told;
@@ -225,7 +230,10 @@ static void tell_service(struct told *t)
 
 	json_object_set_new(t->json, "service", json_null());
 	if (!s) {
-		step(t, "service", "none");
+		if (t->request->proto == IPPROTO_ICMP && leaves(t->answer))
+			step(t, "service", "none; the address is a service's: answered here");
+		else
+			step(t, "service", "none");
 		return;
 	}
 	service_format(s, text);
@@ -303,13 +311,15 @@ static void tell_egress(struct told *t)
 	char to[18], from[18], hex[2 * sizeof(a->frame) + 1] = "";
 	const char *device = *a->egress ? a->egress : a->device;
 
-	if (shown < 14 || (!*a->egress && a->code != XDP_TX))
+	if (shown < 14 || !leaves(a))
 		return;
 	mac_text(a->frame, to);
 	mac_text(a->frame + 6, from);
 	for (size_t i = 0; i < shown; i++)
 		sprintf(hex + 2 * i, "%02x", a->frame[i]);
-	step(t, "egress", "out of %s, to %s from %s, %u bytes", device, to, from, a->length);
+	/* XDP passes on, with a mark, what TC is to send. */
+	step(t, "egress", "out of %s%s, to %s from %s, %u bytes", device,
+	     a->code == XDP_PASS ? " by TC" : "", to, from, a->length);
 	json_object_update_new(t->json, json_pack("{s:o, s:s, s:s, s:i, s:s}", "egress_device",
 						  out_string(device), "mac", to, "source_mac", from,
 						  "bytes", (int)a->length, "frame", hex));

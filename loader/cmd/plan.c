@@ -40,12 +40,10 @@ static void judge(const struct plan *p, char *text, size_t size)
 
 	if (p->is_new)
 		snprintf(text, size, "The service is new: nothing can break.");
+	else if (p->is_deleted && !p->broken)
+		snprintf(text, size, "The service would be gone, and no flow with it.");
 	else if (p->is_deleted)
 		snprintf(text, size, "The service would be gone: %s%llu flows end.", about,
-			 p->broken);
-	else if (p->broken && p->rehashed)
-		snprintf(text, size,
-			 "Another affinity puts flows into other slots: %s%llu flows break.", about,
 			 p->broken);
 	else if (p->broken)
 		snprintf(text, size, "%s%llu flows break: nothing goes to their backends any more.",
