@@ -6,11 +6,14 @@
 _weir_protocols="tcp udp icmp icmp6 sctp dccp udplite gre esp ah arp"
 _weir_actions="drop pass limit redirect"
 _weir_fields="src dst proto sport dport dev"
+_weir_service_options="affinity udp mss source idle flows slots"
 
 # The commands of an object, none if it is a command by itself.
 _weir_commands() { # OBJECT
 	case $1 in
 	rule) echo "list add load del flush" ;;
+	service) echo "list add set del plan" ;;
+	backend) echo "list add set drain del" ;;
 	handshake | drop) echo "show watch" ;;
 	esac
 }
@@ -82,6 +85,46 @@ _weir_has_action() { # FIRST
 	return 1
 }
 
+# The services there are, or one's backends: the first words of what lists them.
+_weir_names() { # NETNS FIELD [PROTO ADDR:PORT]
+	local netns=$1 field=$2
+	shift 2
+	weir -j ${netns:+-n "$netns"} service list "$@" 2>/dev/null |
+		grep -o "\"$field\":\"[^\"]*\"" | cut -d'"' -f4
+}
+
+# What may stand behind a service's name in a command that changes something; the name is the words
+# FIRST and FIRST + 1, and ":" and brackets may have split the second one further.
+_weir_change() { # OBJECT.COMMAND FIRST NETNS
+	local first=$2 netns=$3 prev=${COMP_WORDS[COMP_CWORD - 1]} proto=${COMP_WORDS[$2]}
+
+	case $prev in
+	mode) echo "nat dsr-l2 dsr-ipip" && return ;;
+	affinity) echo "source none" && return ;;
+	state) echo "up drain dead" && return ;;
+	mss) echo off && return ;;
+	source) echo own && return ;;
+	flows | slots) echo auto && return ;;
+	udp) ((COMP_CWORD - 1 == first)) || { echo "sticky free" && return; } ;;
+	weight | idle) return ;;
+	esac
+	if ((COMP_CWORD == first)); then
+		echo "tcp udp"
+	elif ((COMP_CWORD == first + 1)) && [[ $1 != service.add ]]; then
+		_weir_names "$netns" service | sed -n "s/^$proto //p"
+	else
+		case $1 in
+		service.add) _weir_unused "$((first + 1))" mode $_weir_service_options ;;
+		service.set) _weir_unused "$((first + 1))" $_weir_service_options ;;
+		backend.add | backend.set) echo "weight state" ;;
+		backend.del) _weir_unused "$((first + 1))" now ;;
+		esac
+		case $1 in
+		backend.set | backend.drain | backend.del) _weir_names "$netns" backend ;;
+		esac
+	fi
+}
+
 # What may stand behind "OBJECT COMMAND", of which the arguments begin at word FIRST.
 _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 	local first=$3 netns=$4 prev=${COMP_WORDS[COMP_CWORD - 1]}
@@ -114,7 +157,7 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 		;;
 	attach.)
 		[[ $prev != --mode ]] || { echo "auto native generic offload" && return; }
-		_weir_unused "$first" --mode --exclusive --xdp-only --tc-only
+		_weir_unused "$first" --mode --exclusive --xdp-only --tc-only --decap
 		_weir_device "$first" "$netns"
 		;;
 	detach.)
@@ -130,6 +173,27 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 		_weir_unused "$first" -i
 		_weir_device "$first" "$netns"
 		;;
+	service.plan)
+		if ((COMP_CWORD == first)); then
+			echo "service backend"
+		elif ((COMP_CWORD == first + 1)); then
+			_weir_commands "$prev" | sed 's/list //; s/ plan//'
+		else
+			_weir_change "${COMP_WORDS[first]}.${COMP_WORDS[first + 1]}" \
+				"$((first + 2))" "$netns"
+		fi
+		;;
+	service.* | backend.*)
+		_weir_change "$1.$2" "$first" "$netns"
+		;;
+	explain.)
+		[[ $prev != dev ]] || { _weir_devices "$netns" && return; }
+		((COMP_CWORD != first)) || { echo "tcp udp icmp" && return; }
+		_weir_unused "$first" dev syn
+		;;
+	run.)
+		[[ $prev == -i ]] || _weir_unused "$first" -i
+		;;
 	handshake.watch)
 		[[ $prev != --role ]] || { echo "server client" && return; }
 		[[ $prev != -[ic] && $prev != --port ]] || return
@@ -143,7 +207,8 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 }
 
 _weir() {
-	local objects="attach detach status stats top rule handshake drop doctor help"
+	local objects="attach detach status stats top rule service backend explain run handshake drop"
+	objects+=" doctor help"
 	local options="--json --pretty --netns --instance --verbose --version --help"
 	local cur=${COMP_WORDS[COMP_CWORD]} words=() netns="" object="" command="" i
 
