@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* weir top: the rates of all devices and, of the one selected, what they are made of. */
+/* weir top: the rates of all devices and, of the one selected, what they are made of; services and
+ * rules. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "loader/balance/service_view.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/rules/rule_rates.h"
@@ -24,6 +26,7 @@ static const double intervals[] = {0.2, 0.5, 1, 2, 5, 10, 30, 60};
 struct top {
 	struct tracker tracker;
 	struct rule_rates rules;
+	struct service_view services;
 	struct history *history;
 	size_t histories;
 	struct timespec next; /* reading, CLOCK_MONOTONIC */
@@ -103,7 +106,9 @@ static int read_again(struct top *t)
 				 counters_of_all(&item->delta.total).packets / item->delta.seconds);
 	}
 	keep_selection(t);
-	return err ? err : rule_rates_read(&t->rules);
+	if (!err)
+		err = rule_rates_read(&t->rules);
+	return err ? err : service_view_read(&t->services);
 }
 
 static void move_selection(struct top *t, size_t step)
@@ -140,7 +145,8 @@ static int run(struct top *t)
 	while (!err) {
 		enum press press;
 
-		top_draw(&t->tracker, t->history, t->histories, t->rules.rows, t->selected,
+		top_draw(&t->tracker, t->history, t->histories,
+			 (struct top_rows){t->rules.rows, t->services.services}, t->selected,
 			 intervals[t->pace], t->paused);
 		press = screen_key(&t->next);
 		if (press == PRESS_QUIT)
@@ -202,6 +208,7 @@ int cmd_top(struct args *args)
 	screen_close();
 	tracker_free(&top.tracker);
 	rule_rates_free(&top.rules);
+	service_view_free(&top.services);
 	free(top.history);
 	return err;
 }

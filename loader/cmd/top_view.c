@@ -62,11 +62,24 @@ static const struct column rule_columns[] = {
 	COLUMN("text", "", UNIT_TEXT),
 };
 
+static const struct column service_columns[] = {
+	COLUMN("service", "Service", UNIT_TEXT, .width = 18),
+	COLUMN("backends.backend", "Backend", UNIT_TEXT, .width = 15),
+	COLUMN("backends.state", "State", UNIT_TEXT, .width = 7),
+	COLUMN("backends.packets_per_second", "Rate", UNIT_PPS, .width = 9),
+	COLUMN("backends.bits_per_second", "Bit rate", UNIT_BITRATE, .width = 11),
+	COLUMN("backends.connections_per_second", "Conns/s", UNIT_COUNT),
+	COLUMN("backends.connections_live", "Live", UNIT_COUNT, .width = 6),
+	COLUMN("backends.slots", "Slots", UNIT_COUNT, .width = 6),
+	COLUMN("backends.slots_previous", "Leaving", UNIT_COUNT),
+};
+
 static const struct table device_table = {.empty = "nothing is attached; 'weir attach DEV' begins",
 					  COLUMNS(device_columns)};
 static const struct table class_table = {COLUMNS(class_columns)};
 static const struct table reason_table = {.empty = "nothing has been dropped",
 					  COLUMNS(reason_columns)};
+static const struct table service_table = {.group = "backends", COLUMNS(service_columns)};
 static const struct table rule_table = {COLUMNS(rule_columns)};
 static const struct table handshake_table = {COLUMNS(handshake_columns)};
 
@@ -140,6 +153,22 @@ static json_t *rows_by_rate(const json_t *object, const char *field)
 	qsort(sorted, count, sizeof(sorted[0]), by_rate);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(rows, sorted[i]);
+	return rows;
+}
+
+/* The busiest first. */
+static json_t *services_by_rate(const json_t *services)
+{
+	size_t count = json_array_size(services);
+	json_t **sorted = calloc(count + 1, sizeof(json_t *)), *rows = json_array();
+
+	for (size_t i = 0; i < count && sorted; i++)
+		sorted[i] = json_array_get(services, i);
+	if (sorted)
+		qsort(sorted, count, sizeof(json_t *), by_rate);
+	for (size_t i = 0; i < count && sorted; i++)
+		json_array_append(rows, sorted[i]);
+	free(sorted);
 	return rows;
 }
 
@@ -279,7 +308,7 @@ static void draw_gone(struct page *page, const struct tracker *tracker)
 }
 
 void top_draw(const struct tracker *tracker, const struct history *history, size_t histories,
-	      json_t *rules, size_t selected, double interval, bool paused)
+	      struct top_rows rows, size_t selected, double interval, bool paused)
 {
 	const struct tracked *item = nth(tracker, selected);
 	struct page page = {.y = 2, .end = screen_height() - 1};
@@ -294,8 +323,9 @@ void top_draw(const struct tracker *tracker, const struct history *history, size
 		draw_gone(&page, tracker);
 		if (item) {
 			draw_rates(&page, json_array_get(devices, selected));
+			section(&page, &service_table, services_by_rate(rows.services), -1);
 			section(&page, &handshake_table, handshakes_json(item->device), -1);
-			section(&page, &rule_table, json_incref(rules), -1);
+			section(&page, &rule_table, json_incref(rows.rules), -1);
 		}
 		screen_text(screen_height() - 1, 0,
 			    "q quit   p pause   - + interval   up down device", false);

@@ -12,8 +12,13 @@ struct history {
 	double rate[HISTORY]; /* packets per second, the latest last */
 };
 
-/* `rules`: rows as rule_rates_read() makes them. */
+/* What the instance has besides devices: rows as rule_rates_read() and service_view_read() make them. */
+struct top_rows {
+	json_t *rules;
+	json_t *services;
+};
+
 void top_draw(const struct tracker *tracker, const struct history *history, size_t histories,
-	      json_t *rules, size_t selected, double interval, bool paused);
+	      struct top_rows rows, size_t selected, double interval, bool paused);
 
 #endif
