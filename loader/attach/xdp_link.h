@@ -17,9 +17,12 @@ int xdp_loaded_config(const struct instance *in, const char *device, enum attach
 		      struct weir_xdp_config *config);
 
 /* Whether XDP on this device leaves transmission to TC whatever the target takes: in generic mode,
- * and where the frame is not the whole packet: VLAN tags that the device has taken out of it, jumbo
+ * and where the frame is not the whole packet: VLAN tags that lie beside it (offload.h), jumbo
  * segments whose checksums are unfinished. `mode` is MODE_GENERIC or any other. */
 bool xdp_redirects_by_tc(const struct netdev *dev, enum attach_mode mode);
+
+/* Whether XDP transmits for services on this device, so that VLAN tags must be in its frames. */
+bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const struct needs *needs);
 
 /* Why XDP on this device may leave a packet to TC although the target takes XDP frames; NULL: it
  * never does. On veth and tun some packets carry more than their bytes tell. */

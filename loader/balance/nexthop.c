@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "nexthop.h"
 
+#include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if_arp.h>
@@ -299,6 +300,15 @@ static int check_device(const struct address *to, const struct route *r, const s
 	return 0;
 }
 
+/* Before Linux 6.3 the kernel does not tell. NICs do while a program is attached to their driver; TC is
+ * right always. */
+static bool takes_xdp(const struct netdev *dev)
+{
+	if (dev->xdp_known)
+		return dev->xdp_target;
+	return !*dev->kind && dev->xdp_mode == XDP_ATTACHED_DRV;
+}
+
 static int leave_by_device(const struct address *to, unsigned int wait_ms, const struct route *r,
 			   struct next_hop *hop)
 {
@@ -313,7 +323,7 @@ static int leave_by_device(const struct address *to, unsigned int wait_ms, const
 		return err;
 	hop->ifindex = r->ifindex;
 	hop->mtu = r->mtu && r->mtu < dev.mtu ? r->mtu : dev.mtu;
-	hop->via_tc = !dev.xdp_known || !dev.xdp_target;
+	hop->via_tc = !takes_xdp(&dev);
 	hop->gateway = r->gateway.family ? r->gateway : *to;
 	memcpy(hop->source_mac, dev.mac, sizeof(hop->source_mac));
 	snprintf(hop->device, sizeof(hop->device), "%s", dev.name);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "loader/balance/services.h"
 #include "loader/doctor/doctor.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
@@ -62,6 +63,7 @@ static int examine_one(struct doctor *doctor, const char *name, const struct dev
 static int examine_devices(struct doctor *doctor, const char *name)
 {
 	struct rule_set rules = {0};
+	struct balance balance = {0};
 	struct device *list = NULL;
 	struct instance in;
 	size_t count = 0;
@@ -77,13 +79,18 @@ static int examine_devices(struct doctor *doctor, const char *name)
 	}
 	if (in.exists)
 		err = rules_get(&in, &rules);
+	if (in.exists && !err)
+		err = services_get(&in, &balance);
 	instance_close(&in);
 	if (!err)
 		err = name ? examine_one(doctor, name, list, count)
 			   : examine_all(doctor, list, count);
-	if (!err)
+	if (!err) {
 		doctor_rules(doctor, &rules);
+		doctor_services(doctor, &balance, list, count);
+	}
 	rule_set_free(&rules);
+	balance_free(&balance);
 	devices_free(list, count);
 	return err;
 }

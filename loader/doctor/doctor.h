@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "loader/attach/device.h"
+#include "loader/balance/service.h"
 #include "loader/host/netdev.h"
 #include "loader/rules/rule.h"
 
@@ -30,6 +31,9 @@ void doctor_host(struct doctor *doctor);
 void doctor_device(struct doctor *doctor, const struct netdev *dev, const struct device *attached);
 /* Whether the devices that rules name are there. */
 void doctor_rules(struct doctor *doctor, const struct rule_set *rules);
+/* Whether packets find services, and services their backends; asks the kernel for neighbours. */
+void doctor_services(struct doctor *doctor, const struct balance *balance,
+		     const struct device *devices, size_t count);
 /* An attachment whose device is gone. */
 void doctor_leftover(struct doctor *doctor, const struct device *attached);
 
