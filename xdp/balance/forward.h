@@ -6,6 +6,7 @@
 #include "../redirect.h"
 #include "encap.h"
 #include "error.h"
+#include "mss.h"
 #include "nexthop.h"
 
 struct {
@@ -15,6 +16,14 @@ struct {
 	__type(value, struct weir_backend_counters);
 } backend_counters SEC(".maps");
 
+/* From ifindex to the same. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, WEIR_EGRESS_DEVS);
+	__type(key, __u32);
+	__type(value, __u32);
+} egress_devs SEC(".maps");
+
 static __always_inline struct decision sent(void)
 {
 	return (struct decision){XDP_TX, WEIR_TX, WEIR_REASONS};
@@ -22,14 +31,19 @@ static __always_inline struct decision sent(void)
 
 static __always_inline struct decision leave_by(struct xdp_md *ctx, __u32 ifindex, bool via_tc)
 {
+	struct decision d;
+
 	explain(egress, ifindex);
 	if (config.via_tc || via_tc)
 		return hand_to_tc(ctx, ifindex);
-	if (ifindex == config.ifindex)
+	if (ifindex == config.ifindex && !config.no_tx)
 		return sent();
-	if (bpf_redirect_map(&redirect_devs, ifindex, XDP_DROP) != XDP_REDIRECT)
+	if (bpf_redirect_map(&egress_devs, ifindex, XDP_DROP) != XDP_REDIRECT)
 		return dropped(WEIR_BY_REDIRECT);
-	return redirected(XDP_REDIRECT);
+	d = redirected(XDP_REDIRECT);
+	if (ifindex == config.ifindex)
+		d.verdict = WEIR_TX;
+	return d;
 }
 
 /* An answer that was made out of the packet: it goes back with the Ethernet addresses exchanged. */
@@ -128,6 +142,8 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	}
 	if (!is_summed(ctx, p))
 		return dropped(WEIR_BY_CHECKSUM);
+	if (flow->mss && flow->phase == PHASE_BEGIN)
+		weir_clamp_mss(ctx, p, flow->mss);
 	if (config.modes & 1u << WEIR_DSR_IPIP && b->mode == WEIR_DSR_IPIP) {
 		reason = encapsulate(ctx, p, b, flow->hash);
 		if (reason != WEIR_REASONS) {
