@@ -15,7 +15,6 @@
 #include "loader/host/clock.h"
 #include "weir_xdp.skel.h"
 
-#define SECOND		     1000000000ull
 #define IDLE		     300
 #define FAR_JIFFIES	     (1u << 30)
 #define CPUS_MOST	     1024
@@ -242,7 +241,7 @@ static void make_maps(struct balance_run *run, const struct balance_setup *setup
 	size_t bytes;
 
 	place_services(run, setup);
-	if (service_table_compile(&run->services, &setup->nat_sources, SECOND, &table))
+	if (service_table_compile(&run->services, &setup->nat_sources, clock_tick_ns(), &table))
 		errx(1, "%s", failure());
 	run->sizes.service_bytes = table.size;
 	if (balance_maps_make(&run->maps, &run->sizes, table.bytes))

@@ -19,8 +19,9 @@
  * backend begins reachable at once by XDP_TX: TEST_DEVICE is both the device and the way out, its
  * MAC address is 02:bb:00:00:<index, two bytes>, this side's is TEST_OWN_MAC.
  *
- * Time stands still while a test runs: a tick is 2^TEST_TICK_SHIFT jiffies, days, so that what is idle
- * for N seconds was so for N ticks. balance_run_age() makes everything in the maps older.
+ * Time stands still while a test runs, as a tick is 2^TEST_TICK_SHIFT jiffies, days, and
+ * balance_run_age() makes everything in the maps older. How many ticks a service's idle time is, is
+ * told by service_idle_ticks(service, clock_tick_ns()), as on every host.
  *
  * As in xdp_run.h, functions end the process when the kernel refuses what they ask for.
  */

@@ -132,6 +132,8 @@ static __always_inline bool is_over(const struct flow *flow, const struct weir_f
 /* Gives a way to this flow, if nobody else took it in the meantime. */
 static __always_inline bool claim(struct weir_flow *way, __u64 seen, __u64 tag, __u64 place)
 {
+	if (config.explain)
+		return true;
 	if (__sync_val_compare_and_swap(&way->tag, seen, WEIR_FLOW_CLAIMED) != seen)
 		return false;
 	__sync_lock_test_and_set(&way->place, place);
@@ -139,22 +141,18 @@ static __always_inline bool claim(struct weir_flow *way, __u64 seen, __u64 tag, 
 	return true;
 }
 
-/* SYNs may only take the first ways, so that a flood of them leaves room for flows that are known to
- * be open. A way that stays claimed belongs to a program that was stopped: impossible in BPF. */
-static __always_inline bool remember(const struct flow *flow, struct weir_flow_bucket *bucket,
-				     __u32 backend, __u32 kind, __u32 now)
+/* Takes one of the ways from `first` on, up to `end`; both are constants. A way that stays claimed
+ * belongs to a program that was stopped: impossible in BPF. */
+static __always_inline bool take_way(const struct flow *flow, struct weir_flow_bucket *bucket,
+				     int first, int end, __u64 place, __u32 now)
 {
-	__u64 place = WEIR_FLOW_PLACE(backend, kind, now);
-
 #pragma unroll
 	for (int i = 0; i < WEIR_FLOW_WAYS; i++) {
-		/* Others look from the end. */
-		int at = kind == WEIR_FLOW_SYN ? i : WEIR_FLOW_WAYS - 1 - i;
-		struct weir_flow *way = &bucket->way[at];
+		struct weir_flow *way = &bucket->way[WEIR_FLOW_WAYS - 1 - i];
 		__u64 seen = way->tag;
 
-		if (kind == WEIR_FLOW_SYN && i >= WEIR_SYN_WAYS)
-			break;
+		if (WEIR_FLOW_WAYS - 1 - i < first || WEIR_FLOW_WAYS - 1 - i >= end)
+			continue;
 		if (seen == WEIR_FLOW_CLAIMED || (seen && !is_over(flow, way, now)))
 			continue;
 		if (claim(way, seen, tag_of(flow), place))
@@ -163,9 +161,29 @@ static __always_inline bool remember(const struct flow *flow, struct weir_flow_b
 	return false;
 }
 
+/* SYNs may only take the first ways, so that a flood of them leaves room for flows that are known to
+ * be open. */
+static __always_inline bool remember(const struct flow *flow, struct weir_flow_bucket *bucket,
+				     __u32 backend, __u32 kind, __u32 now)
+{
+	return take_way(flow, bucket, 0, kind == WEIR_FLOW_SYN ? WEIR_SYN_WAYS : WEIR_FLOW_WAYS,
+			WEIR_FLOW_PLACE(backend, kind, now), now);
+}
+
+/* A handshake has ended: the flow leaves its way to others, if there is room behind. Two packets at
+ * once may take two ways; both say the same. */
+static __always_inline bool leave_syn_way(const struct flow *flow, struct weir_flow_bucket *bucket,
+					  struct weir_flow *way, __u64 place, __u32 now)
+{
+	if (!take_way(flow, bucket, WEIR_SYN_WAYS, WEIR_FLOW_WAYS, place, now))
+		return false;
+	__sync_val_compare_and_swap(&way->tag, tag_of(flow), WEIR_FLOW_FREE);
+	return true;
+}
+
 /* A known flow goes on: its last use, and what it is by now, are written once a tick. */
-static __always_inline void touch(const struct flow *flow, struct weir_flow *way, __u64 place,
-				  __u32 now)
+static __always_inline void touch(const struct flow *flow, struct weir_flow_bucket *bucket,
+				  struct weir_flow *way, __u64 place, __u32 now)
 {
 	__u32 kind = WEIR_PLACE_KIND(place);
 	__u64 next;
@@ -175,8 +193,12 @@ static __always_inline void touch(const struct flow *flow, struct weir_flow *way
 	else if (kind == WEIR_FLOW_SYN && flow->phase != PHASE_BEGIN)
 		kind = WEIR_FLOW_OPEN;
 	next = WEIR_FLOW_PLACE(WEIR_PLACE_BACKEND(place), kind, now);
-	if (next != place && !config.explain)
-		__sync_val_compare_and_swap(&way->place, place, next);
+	if (next == place || config.explain)
+		return;
+	if (WEIR_PLACE_KIND(place) == WEIR_FLOW_SYN && kind != WEIR_FLOW_SYN &&
+	    leave_syn_way(flow, bucket, way, next, now))
+		return;
+	__sync_val_compare_and_swap(&way->place, place, next);
 }
 
 /* Backend of a remembered flow that is alive; 0: none. */
@@ -203,7 +225,7 @@ static __always_inline __u32 recall(const struct flow *flow, struct weir_flow_bu
 				__sync_val_compare_and_swap(&way->tag, tag, WEIR_FLOW_FREE);
 			continue;
 		}
-		touch(flow, way, place, now);
+		touch(flow, bucket, way, place, now);
 		return WEIR_PLACE_BACKEND(place);
 	}
 	return 0;
@@ -213,8 +235,6 @@ static __always_inline __u32 recall(const struct flow *flow, struct weir_flow_bu
 static __always_inline bool track(const struct flow *flow, struct weir_flow_bucket *bucket,
 				  __u32 backend, __u32 kind, __u32 now)
 {
-	if (config.explain)
-		return true;
 	if (!remember(flow, bucket, backend, kind, now)) {
 		count_for_service(flow->service, untracked);
 		return false;
@@ -223,7 +243,7 @@ static __always_inline bool track(const struct flow *flow, struct weir_flow_buck
 	return true;
 }
 
-/* TCP: notes that the owner before was needed. The slot may have changed meanwhile: then its
+/* Notes that the owner before was needed. The slot may have changed meanwhile: then its
  * tick is fresh anyway. */
 static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
 {
@@ -233,23 +253,26 @@ static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
 						      WEIR_SLOT_PREVIOUS(seen), now));
 }
 
-/* UDP has no SYN. For as long as a flow may be idle after the first change, every unknown flow is taken for
- * an old one and remembered at the owner before; afterwards all old ones are known. */
+/* UDP has no SYN. For as long as a flow may be idle after the first change, every unknown flow is
+ * taken for an old one and remembered at the owner before; afterwards all old ones are known. Where
+ * there is no room to remember one, that time begins again. */
 static __always_inline __u32 place_udp(const struct flow *flow, struct weir_flow_bucket *bucket,
-				       __u64 slot, __u32 now)
+				       __u64 *slot, __u64 seen, __u32 now)
 {
-	__u32 owner = WEIR_SLOT_OWNER(slot), previous = WEIR_SLOT_PREVIOUS(slot);
-	bool learning = (__u16)(now - WEIR_SLOT_TICK(slot)) <= flow->idle;
+	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
+	bool before = is_alive(previous);
+	bool learning = before && (__u16)(now - WEIR_SLOT_TICK(seen)) <= flow->idle;
+	__u32 backend = learning ? previous : owner;
 
-	if (learning && is_alive(previous)) {
-		explain(placed, WEIR_PLACED_PREVIOUS);
-		track(flow, bucket, previous, WEIR_FLOW_OPEN, now);
-		return previous;
+	if (!backend)
+		return 0;
+	if (track(flow, bucket, backend, WEIR_FLOW_OPEN, now) || !before) {
+		explain(placed, learning ? WEIR_PLACED_PREVIOUS : WEIR_PLACED_NEW);
+		return backend;
 	}
-	explain(placed, WEIR_PLACED_NEW);
-	if (owner)
-		track(flow, bucket, owner, WEIR_FLOW_OPEN, now);
-	return owner;
+	explain(placed, WEIR_PLACED_NO_ROOM);
+	needed_previous(slot, seen, now);
+	return previous;
 }
 
 static __always_inline __u32 place_tcp(const struct flow *flow, struct weir_flow_bucket *bucket,
@@ -291,14 +314,16 @@ __noinline __u32 weir_moving(const struct flow *flow)
 		return 0;
 	seen = *(volatile __u64 *)slot;
 	now = ticks();
-	if (flow->free)
+	if (flow->free) {
+		explain(placed, WEIR_PLACED_SLOT);
 		return WEIR_SLOT_OWNER(seen);
+	}
 	backend = recall(flow, bucket, now);
 	if (backend) {
 		explain(placed, WEIR_PLACED_FLOW);
 		return backend;
 	}
-	return flow->udp ? place_udp(flow, bucket, seen, now)
+	return flow->udp ? place_udp(flow, bucket, slot, seen, now)
 			 : place_tcp(flow, bucket, slot, seen, now);
 }
 
