@@ -220,3 +220,23 @@ void balance_free(struct balance *b)
 	free(b->backends);
 	*b = (struct balance){};
 }
+
+int no_such_service(const struct service *name)
+{
+	char text[SERVICE_NAME];
+
+	service_format_name(name, text);
+	return fail(-ENOENT, "there is no service %s; 'weir service list' shows what there is",
+		    text);
+}
+
+int no_such_backend(const struct service *service, const struct backend *name)
+{
+	char text[SERVICE_NAME], backend[BACKEND_NAME];
+
+	service_format_name(service, text);
+	backend_format_name(name, backend);
+	return fail(-ENOENT,
+		    "service %s has no backend %s; 'weir backend list %s' shows what it has", text,
+		    backend, text);
+}

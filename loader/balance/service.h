@@ -107,6 +107,10 @@ void balance_remove_service(struct balance *b, __u32 index); /* with its backend
 void balance_remove_backend(struct balance *b, __u32 index);
 void balance_free(struct balance *b);
 
+/* -ENOENT with a fail() line. */
+int no_such_service(const struct service *name);
+int no_such_backend(const struct service *service, const struct backend *name);
+
 _Static_assert(sizeof(struct service) == 88 + sizeof(struct weir_backend_counters), "no holes");
 _Static_assert(sizeof(struct backend) == 48, "no holes");
 

@@ -21,14 +21,6 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-int no_such_service(const struct service *name)
-{
-	char text[SERVICE_NAME];
-
-	service_format_name(name, text);
-	return fail(-ENOENT, "there is no service %s; 'weir service list' shows them", text);
-}
-
 /* ---- configuration ---- */
 
 static void set_address(json_t *o, const char *key, const struct address *a)
@@ -138,13 +130,13 @@ static const struct {
 #name, offsetof(struct weir_service_counters, name), trouble \
 	}
 	EVENT(tracked, NULL),
-	EVENT(untracked, "new flows found no room and stayed with a moving slot's old backend"),
-	EVENT(no_backend, "packets dropped: no backend is alive"),
-	EVENT(nat_full, "new flows refused: no room or no port"),
-	EVENT(nat_unknown, "packets dropped: of no known flow"),
+	EVENT(untracked, "new flows without room, left to the backend that their moving slot had"),
+	EVENT(no_backend, "packets dropped as no backend was alive"),
+	EVENT(nat_full, "new flows refused for want of room or a port"),
+	EVENT(nat_unknown, "packets of no known flow"),
 	EVENT(port_changed, NULL),
-	EVENT(fragments, "fragments dropped: the first one was not seen"),
-	EVENT(too_big, "packets do not fit the way to the backend"),
+	EVENT(fragments, "fragments whose first one was not seen"),
+	EVENT(too_big, "packets too big for the way to the backend"),
 	EVENT(icmp_relayed, NULL),
 	EVENT(icmp_answered, NULL),
 #undef EVENT
@@ -162,8 +154,8 @@ static void set_events(json_t *o, const struct weir_service_counters *c)
 
 		json_object_set_new(o, events[i].name, json_integer((json_int_t)count));
 		if (count && events[i].trouble)
-			length += snprintf(note + length, sizeof(note) - length, "%s%llu %s",
-					   length ? "; " : "", count, events[i].trouble);
+			length += snprintf(note + length, sizeof(note) - length, "%s%s: %llu",
+					   length ? "; " : "", events[i].trouble, count);
 	}
 	if (length)
 		json_object_set_new(o, "note", json_string(note));

@@ -27,7 +27,4 @@ void service_view_free(struct service_view *view);
 json_t *service_json(const struct service *service);
 json_t *backend_json(const struct backend *backend);
 
-/* -ENOENT with a fail() line. */
-int no_such_service(const struct service *name);
-
 #endif

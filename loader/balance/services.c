@@ -20,26 +20,6 @@ static __u64 now_ns(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-static int no_such_service(const struct service *name)
-{
-	char text[SERVICE_NAME];
-
-	service_format_name(name, text);
-	return fail(-ENOENT, "there is no service %s; 'weir service list' shows what there is",
-		    text);
-}
-
-static int no_such_backend(const struct service *service, const struct backend *name)
-{
-	char text[SERVICE_NAME], backend[BACKEND_NAME];
-
-	service_format_name(service, text);
-	backend_format_name(name, backend);
-	return fail(-ENOENT,
-		    "service %s has no backend %s; 'weir backend list %s' shows what it has", text,
-		    backend, text);
-}
-
 static __u32 free_index(const struct balance *b)
 {
 	__u32 index = 1;

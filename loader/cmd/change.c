@@ -137,7 +137,6 @@ int change_backend_add(struct args *args, struct balance *b, struct changed *wha
 static int backend_named(struct args *args, const struct balance *b, struct service *service,
 			 struct backend *backend)
 {
-	char of[SERVICE_NAME], name[BACKEND_NAME];
 	const struct backend *known;
 	int err = service_named(args, b, service);
 
@@ -146,12 +145,8 @@ static int backend_named(struct args *args, const struct balance *b, struct serv
 	if (err)
 		return err;
 	known = balance_find_backend(b, service->index, backend);
-	if (!known) {
-		service_format_name(service, of);
-		backend_format_name(backend, name);
-		return fail(-ENOENT, "%s has no backend %s; 'weir backend list %s' shows them", of,
-			    name, of);
-	}
+	if (!known)
+		return no_such_backend(service, backend);
 	*backend = *known;
 	return 0;
 }
@@ -239,9 +234,7 @@ int change_run(struct args *args, change_fn change)
 
 	if (err)
 		return err;
-	err = services_settle(&in);
-	if (!err)
-		err = services_get(&in, &b);
+	err = services_get(&in, &b);
 	if (!err)
 		err = change(args, &b, &what);
 	if (!err)

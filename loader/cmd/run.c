@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/attach/attach.h"
 #include "loader/balance/services.h"
 #include "loader/base/error.h"
 #include "loader/base/ticker.h"
@@ -25,16 +24,19 @@ static int parse(struct args *args, double *seconds)
 
 static void say(const struct tended *did)
 {
-	if (did->settled_slots || did->forgotten_backends || did->refreshed_hops)
-		notice("%zu slots settled, %zu backends forgotten, %zu next hops changed",
-		       did->settled_slots, did->forgotten_backends, did->refreshed_hops);
+	if (did->settled_slots)
+		notice("slots that came to rest: %zu", did->settled_slots);
+	if (did->forgotten_backends)
+		notice("backends that left and are forgotten: %zu", did->forgotten_backends);
+	if (did->refreshed_hops)
+		notice("backends with another way there: %zu", did->refreshed_hops);
 }
 
 static int tend(void)
 {
 	struct tended did = {};
 	struct instance in;
-	int err = attach_open(&in);
+	int err = instance_open(&in, true);
 
 	if (err)
 		return err;
