@@ -58,4 +58,4 @@ lint:
 	clang-tidy --quiet $$(git ls-files 'loader/*.c') -- -std=gnu11 $(CPPFLAGS)
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
--include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d)
+-include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(VM_LOAD).d
