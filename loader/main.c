@@ -15,7 +15,8 @@
 
 static const struct command commands[] = {
 	{"attach", NULL, cmd_attach,
-	 "DEV [--mode auto|native|generic|offload] [--exclusive] [--xdp-only|--tc-only]",
+	 "DEV [--mode auto|native|generic|offload] [--exclusive] "
+	 "[--xdp-only|--tc-only] [--decap]",
 	 "attach to a device, or update what is attached to this build", true},
 	{"detach", NULL, cmd_detach, "DEV | --all", "take everything off a device", true},
 	{"status", NULL, cmd_status, "", "what is attached, where and how", true},

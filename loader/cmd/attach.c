@@ -32,6 +32,8 @@ static int parse_request(struct args *args, const char **name, struct attach_req
 				return -EINVAL;
 		} else if (accept_word(args, "--exclusive")) {
 			r->exclusive = true;
+		} else if (accept_word(args, "--decap")) {
+			r->decap = true;
 		} else if (accept_word(args, "--xdp-only")) {
 			r->no_tc = true;
 		} else if (accept_word(args, "--tc-only")) {
@@ -49,11 +51,11 @@ static json_t *describe(const struct device *d, bool updated)
 {
 	const struct attachment *a = &d->attachment;
 
-	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:b, s:s}", "device", out_string(d->name),
+	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:b, s:b, s:s}", "device", out_string(d->name),
 			 "ifindex", a->ifindex, "mode",
 			 a->xdp_way ? attach_mode_name(a->mode) : "off", "xdp",
-			 attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way), "updated",
-			 updated, "version", a->version);
+			 attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way), "decap",
+			 a->decap, "updated", updated, "version", a->version);
 }
 
 static int say(const struct instance *in, const char *name, bool updated)
@@ -73,12 +75,13 @@ static int say(const struct instance *in, const char *name, bool updated)
 		err = out_show(describe(d, updated), NULL, 0);
 	else
 		err = out_text(
-			"%s: %s, XDP %s%s%s%s, TC %s", name, updated ? "updated" : "attached",
+			"%s: %s, XDP %s%s%s%s, TC %s%s", name, updated ? "updated" : "attached",
 			a->xdp_way ? attach_mode_name(a->mode) : "off", a->xdp_way ? " (" : "",
 			a->xdp_way ? attach_way_name(a->xdp_way) : "", a->xdp_way ? ")" : "",
 			a->tc_way == WAY_LINK ? "TCX"
 			: a->tc_way	      ? attach_way_name(a->tc_way)
-					      : "off");
+					      : "off",
+			a->decap ? ", unpacks tunnels" : "");
 	devices_free(d, 1);
 	return err;
 }

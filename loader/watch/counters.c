@@ -231,6 +231,11 @@ json_t *counters_json(const struct weir_device_counters *total, const struct cou
 	json_object_set_new(json, "top_reason",
 			    top < 0 ? json_null() : json_string(reason_names[top]));
 	json_object_set_new(json, "share", share_json(latest));
+	if (delta)
+		part = delta->total.decapsulated;
+	json_object_set_new(json, "decapsulated",
+			    counter_json(total->decapsulated, delta ? &part : NULL,
+					 delta ? delta->seconds : 0));
 	json_object_set_new(json, "limit_evictions", json_integer(total->limit_evictions));
 	return json;
 }
