@@ -288,6 +288,8 @@ static int check_request(const struct netdev *dev, const struct attach_request *
 {
 	if (r->no_xdp && r->no_tc)
 		return misuse("--xdp-only and --tc-only together leave nothing to attach");
+	if (r->no_xdp && r->decap)
+		return misuse("--decap needs the XDP program, which --tc-only leaves out");
 	if (r->mode == MODE_OFFLOAD && !r->no_tc)
 		return misuse("%s: --mode offload needs --xdp-only: TC programs run on the host",
 			      dev->name);
@@ -356,6 +358,7 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 		.ifindex = dev->ifindex,
 		.mode = request->mode,
 		.ethernet = dev->ethernet,
+		.decap = request->decap,
 		.since_ns = now_ns(),
 		.version = WEIR_VERSION,
 	};
@@ -424,6 +427,7 @@ static int update(struct instance *in, const struct netdev *dev,
 			    "'weir detach %s' first",
 			    dev->name, attach_mode_name(a->mode), attach_way_name(a->xdp_way),
 			    attach_way_name(a->tc_way), dev->name);
+	a->decap |= request->decap;
 	return renew(in, dev, a, needs);
 }
 
