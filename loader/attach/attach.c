@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "attach.h"
 
+#include "local.h"
 #include "needs.h"
 
 #include "loader/balance/services.h"
@@ -12,6 +13,8 @@ static int settle(struct instance *in)
 {
 	int err = tables_settle(in);
 
+	if (!err)
+		err = local_settle(in);
 	return err ? err : services_settle(in);
 }
 

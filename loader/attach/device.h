@@ -4,6 +4,7 @@
  *
  *   attachment   struct attachment; pinned first and marked whole last
  *   counters handshakes endpoints endpoint_stats tc_counters watchers events       maps
+ *   local_addresses  map, where tunnels are unpacked: see local.h
  *   lost_in_driver lost_before  links, while rules redirect: see lost.h
  *   xdp tc_ingress tc_egress    links; or, where the kernel has none for the way of attaching
  *                               (libxdp dispatcher, clsact), the programs
@@ -72,6 +73,7 @@ struct attach_request {
 	bool exclusive; /* own link even where the dispatcher would work */
 	bool no_xdp;
 	bool no_tc;
+	bool decap; /* unpack tunnels; not asked for again, it stays as it is */
 };
 
 /*

@@ -124,6 +124,11 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 							  pin_name(device)));
 	if (!err)
 		err = choose_rule_maps(skel, in, &needs->rules);
+	bpf_map__set_autocreate(skel->maps.local_addresses, skel->rodata->config.decap);
+	if (!err && skel->rodata->config.decap)
+		err = bpf_map__set_pin_path(
+			skel->maps.local_addresses,
+			instance_path(in, "devices/%s/local_addresses", pin_name(device)));
 	return err ? err : balance_maps_use(skel, balance);
 }
 
