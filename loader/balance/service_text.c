@@ -67,7 +67,7 @@ static const char *const option_names[OPTIONS] = {"mode",   "affinity", "udp",	 
 
 static int parse_mode(const char *text, __u8 *mode)
 {
-	for (__u8 m = 0; m < WEIR_MODES; m++) {
+	for (int m = 0; m < WEIR_MODES; m++) {
 		if (!strcmp(text, mode_name(m))) {
 			*mode = m;
 			return 0;
@@ -356,7 +356,7 @@ static int parse_weight(const char *text, __u16 *weight)
 
 static int parse_state(const char *text, __u8 *state)
 {
-	for (__u8 s = 0; s < BACKEND_LEAVING; s++) {
+	for (int s = 0; s < BACKEND_LEAVING; s++) {
 		if (!strcmp(text, backend_state_name(s))) {
 			*state = s;
 			return 0;
