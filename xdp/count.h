@@ -38,6 +38,8 @@ static __always_inline int count(__u32 class, __u32 bytes, struct decision d)
 	if (!c || class >= WEIR_CLASSES || d.verdict >= WEIR_VERDICTS)
 		return XDP_ABORTED;
 	add(&c->cell[d.verdict][class], bytes);
+	/* In one register from here on: 6.1 forgets the bound of a copy in memory. */
+	asm volatile("" : "+r"(d.reason));
 	if (d.reason < WEIR_REASONS)
 		add(&c->reason[d.reason], bytes);
 	return d.code;
