@@ -18,6 +18,17 @@ static int settle(struct instance *in)
 	return err ? err : services_settle(in);
 }
 
+/* With a program, this device may take XDP frames that it did not take before. */
+static int settle_all(struct instance *in)
+{
+	struct tended done;
+	int err = tables_settle(in);
+
+	if (!err)
+		err = local_settle(in);
+	return err ? err : services_tend(in, &done);
+}
+
 int attach_open(struct instance *in)
 {
 	int err = instance_open(in, true);
@@ -61,5 +72,5 @@ int attach(struct instance *in, const char *name, const struct attach_request *r
 		return err;
 	err = device_attach(in, name, request, &needs, updated);
 	needs_release(&needs);
-	return err ? err : settle(in);
+	return err ? err : settle_all(in);
 }

@@ -10,7 +10,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
-#include "loader/host/ethtool.h"
+#include "offload.h"
 #include "xdp_link.h"
 
 /* A frame of a larger MTU does not fit a page beside XDP's headroom and the skb's tail. */
@@ -22,12 +22,10 @@ static bool has_partial_sums(const struct netdev *dev)
 	return !strcmp(dev->kind, "veth") || !strcmp(dev->kind, "tun");
 }
 
-/* A VLAN tag that the device took out of the frame is lost when XDP transmits the frame. */
+/* A far end that is not found may do what it likes. */
 static bool takes_tags_out(const struct netdev *dev)
 {
-	struct offload rx_vlan;
-
-	return !ethtool_offload(dev->name, "rx-vlan-hw-parse", &rx_vlan) && rx_vlan.on;
+	return offload_tags(dev);
 }
 
 bool xdp_redirects_by_tc(const struct netdev *dev, enum attach_mode mode)
@@ -41,7 +39,7 @@ const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode)
 	if (mode == MODE_GENERIC)
 		return "XDP is in generic mode";
 	if (takes_tags_out(dev))
-		return "VLAN tags are taken out of its frames (rx-vlan-hw-parse)";
+		return offload_tags_text(dev);
 	return has_partial_sums(dev) ? "its packets may have unfinished checksums" : NULL;
 }
 
@@ -49,6 +47,23 @@ const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode)
 static bool balances(const struct netdev *dev, const struct needs *needs)
 {
 	return dev->ethernet && needs->balance.modes;
+}
+
+bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const struct needs *needs)
+{
+	return balances(dev, needs) && mode != MODE_GENERIC;
+}
+
+/* The far end of a veth takes XDP frames only while it polls. Other drivers do while weir's program
+ * is attached. */
+static bool takes_own_frames(const struct netdev *dev)
+{
+	return strcmp(dev->kind, "veth") || (dev->xdp_known && dev->xdp_target);
+}
+
+static bool transmits_by_tc(const struct netdev *dev, enum attach_mode mode, bool balance)
+{
+	return (balance && !takes_own_frames(dev)) || xdp_redirects_by_tc(dev, mode);
 }
 
 struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
@@ -66,7 +81,8 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 		.limits = rules->limits,
 		.redirects = rules->redirects,
 		.netns = transmits ? netdev_namespace() : 0,
-		.via_tc = transmits && xdp_redirects_by_tc(dev, mode),
+		.via_tc = transmits && transmits_by_tc(dev, mode, balance),
+		.no_tx = balance && !strcmp(dev->kind, "veth"),
 		.partial_sums = transmits && has_partial_sums(dev),
 		.frags = dev->mtu > MTU_OF_ONE_PAGE,
 		.service_bytes = balance ? needs->balance.service_bytes : 0,
@@ -111,6 +127,17 @@ static int choose_rule_maps(struct weir_xdp_bpf *skel, const struct instance *in
 	return err;
 }
 
+static int allow_own_frames(const struct weir_xdp_config *config, const struct needs *needs)
+{
+	__u32 ifindex = config->ifindex;
+
+	if (!config->no_tx || config->via_tc || config->explain)
+		return 0;
+	return bpf_map_update_elem(needs->balance.maps.egress_devs, &ifindex, &ifindex, BPF_ANY)
+		       ? -errno
+		       : 0;
+}
+
 static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, const char *device,
 		       const struct needs *needs)
 {
@@ -119,11 +146,13 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 	int err = 0;
 
 	if (!skel->rodata->config.explain)
-		err = bpf_map__set_pin_path(skel->maps.counters,
-					    instance_path(in, "devices/%s/counters",
-							  pin_name(device)));
+		err = bpf_map__set_pin_path(
+			skel->maps.counters,
+			instance_path(in, "devices/%s/counters", pin_name(device)));
 	if (!err)
 		err = choose_rule_maps(skel, in, &needs->rules);
+	if (!err)
+		err = allow_own_frames((const void *)&skel->rodata->config, needs);
 	bpf_map__set_autocreate(skel->maps.local_addresses, skel->rodata->config.decap);
 	if (!err && skel->rodata->config.decap)
 		err = bpf_map__set_pin_path(
@@ -151,4 +180,3 @@ int xdp_program_open(struct weir_xdp_bpf **skel, const struct instance *in,
 	*skel = s;
 	return 0;
 }
-
