@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Full NAT: the client sees the service, the backend sees an address of this balancer, and both
+ * directions pass here.
+ */
+#ifndef WEIR_NAT_H
+#define WEIR_NAT_H
+
+#include "nat_begin.h"
+#include "nat_rewrite.h"
+
+/*
+ * What becomes of a packet, as one number: each direction is a global function, so that the verifier
+ * looks at it once and its stack is not always there.
+ */
+enum {
+	NAT_UNKNOWN, /* of no known flow */
+	NAT_LEAVE,
+	NAT_REFUSE,
+	NAT_DROP,
+};
+
+#define NAT_RESULT(what, low, high) ((what) | (__u32)(low) << 8 | (__u64)(high) << 32)
+#define RESULT_WHAT(result)	    ((__u32)(result)&0xff)
+#define RESULT_LOW(result)	    ((__u32)(result) >> 8)
+#define RESULT_HIGH(result)	    ((__u32)((result) >> 32))
+
+static __always_inline __u64 nat_drops(__u32 reason)
+{
+	return NAT_RESULT(NAT_DROP, reason, 0);
+}
+
+static __always_inline struct decision nat_decides(struct xdp_md *ctx, const struct packet *p,
+						   __u64 result)
+{
+	switch (RESULT_WHAT(result)) {
+	case NAT_LEAVE: return leave_by(ctx, RESULT_HIGH(result), RESULT_LOW(result));
+	case NAT_REFUSE: return refuse(ctx, p, RESULT_LOW(result), RESULT_HIGH(result));
+	default: return dropped(RESULT_LOW(result));
+	}
+}
+
+static __always_inline bool has_nat_ports(const struct packet *p)
+{
+	return p->flags == WEIR_P_PORTS && (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP);
+}
+
+/* A flow that goes on: writes what the packet makes of it. False: its record may no longer be used.
+ * The other direction may have done the same on another CPU, hence twice. */
+static __always_inline bool go_on(struct xdp_md *ctx, struct weir_nat_flow *flow,
+				  const struct weir_service *s, const struct packet *p, __u32 flags,
+				  bool reply)
+{
+	__u64 life = life_of(flow), who = flow->who, client = flow->client[0], next;
+	__u32 now = ticks();
+
+	for (int i = 0; i < 2; i++) {
+		if (!is_known(life) || nat_is_over(life, s, now))
+			return false;
+		next = next_life(life, p->proto, flags, reply, now);
+		if (touch_nat(flow, life, next)) {
+			if (!reply && WEIR_LIFE_TICK(life) != now)
+				learn_way(ctx, flow);
+			return true;
+		}
+		life = life_of(flow);
+		if (flow->who != who || flow->client[0] != client)
+			return false;
+	}
+	return false;
+}
+
+/* ---- to the backend ---- */
+
+static __always_inline __u32 way_to(struct xdp_md *ctx, const struct weir_backend *b, __u32 index)
+{
+	return is_fresh(b) ? WAY_READY : weir_next_hop(ctx, index);
+}
+
+/* TC cuts what the kernel had put together, so the length of TCP says nothing there. */
+static __always_inline bool fits(const struct packet *p, const struct weir_backend *b)
+{
+	if (config.via_tc && p->proto == IPPROTO_TCP)
+		return true;
+	return packet_size(p) <= b->mtu;
+}
+
+/* Where a packet of a flow goes. */
+struct nat_way {
+	__u32 backend;
+	__u32 port;
+};
+
+static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct frame *f,
+					     const struct weir_service *s,
+					     const struct nat_way *way, __u32 flags, __u32 phase)
+{
+	const struct packet *p = &f->packet;
+	__u32 index = way->backend;
+	struct weir_backend *b = bpf_map_lookup_elem(&backends, &index);
+	struct translation x;
+
+	explain(backend, index);
+	explain(nat_port, bpf_htons(way->port));
+	if (!b)
+		return nat_drops(WEIR_BY_NO_BACKEND);
+	if (!fits(p, b)) {
+		count_for_service(b->service, too_big);
+		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TOO_BIG, b->mtu);
+	}
+	if (!may_go_on(ctx, p))
+		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TTL, 0);
+	if (way_to(ctx, b, index) != WAY_READY)
+		return nat_drops(WEIR_BY_NO_ROUTE);
+	count_backend(index, f->bytes, phase);
+	x.sum = sum_for(ctx, p, b->flags & WEIR_B_VIA_TC);
+	if (x.sum == SUM_UNKNOWN)
+		return nat_drops(WEIR_BY_CHECKSUM);
+	if (s->mss && flags & TCP_SYN)
+		clamp_syn(ctx, p, s->mss, x.sum);
+	to_backend(&x, b, p->dport, way->port);
+	if (!translate(ctx, p, &x))
+		return nat_drops(WEIR_BY_CHECKSUM);
+	if (!write_link(ctx, b))
+		return nat_drops(WEIR_BY_NO_ROUTE);
+	return NAT_RESULT(NAT_LEAVE, !!(b->flags & WEIR_B_VIA_TC), b->ifindex);
+}
+
+/* To the backend of its flow; of a flow that has just begun, `backend` and `port` say where. */
+__noinline __u64 weir_nat_forward(struct xdp_md *ctx, const struct frame *f, __u32 service,
+				  __u32 backend, __u32 port)
+{
+	struct nat_way way = {backend, port};
+	const struct weir_service_head *t;
+	const struct weir_service *s;
+	struct weir_nat_flow *flow;
+	__u32 flags, phase;
+
+	if (!MODES_NAT || !f)
+		return NAT_UNKNOWN;
+	t = service_table();
+	if (!t)
+		return NAT_UNKNOWN;
+	s = service_at(t, service);
+	flags = tcp_flags(ctx, &f->packet);
+	phase = phase_by(flags);
+	if (!backend) {
+		flow = find_nat_by_client(s, service, &f->packet);
+		if (!flow || !goes_on(flow, life_of(flow), flags) ||
+		    !go_on(ctx, flow, s, &f->packet, flags, false))
+			return NAT_UNKNOWN;
+		explain(placed, WEIR_PLACED_NAT);
+		way.backend = flow->backend;
+		way.port = flow->nat_port;
+	} else if (s->proto == IPPROTO_UDP) {
+		phase = PHASE_BEGIN;
+	}
+	return send_to_backend(ctx, f, s, &way, flags, phase);
+}
+
+static __always_inline void count_refused(__u32 service, __u32 reason)
+{
+	if (reason == WEIR_BY_NAT_FULL)
+		count_for_service(service, nat_full);
+	else if (reason == WEIR_BY_NAT_UNKNOWN)
+		count_for_service(service, nat_unknown);
+	else
+		count_for_service(service, no_backend);
+}
+
+/* A flow that is not known. The steps are called one after the other and not one by the other, as
+ * the stacks of callers add up. Returns enum weir_reason. */
+static __always_inline __u32 nat_begin(struct xdp_md *ctx, const struct packet *p, __u32 service,
+				       struct nat_way *way)
+{
+	__u64 claim = weir_claim_nat(ctx, p, service);
+	__u32 reason = CLAIM_REASON(claim);
+	const struct weir_nat_flow *flow;
+
+	way->backend = CLAIM_BACKEND(claim);
+	if (reason == CLAIM_KNOWN) {
+		flow = nat_flow_at(CLAIM_INDEX(claim));
+		if (!flow)
+			return WEIR_BY_NAT_UNKNOWN;
+		way->backend = flow->backend;
+		way->port = flow->nat_port;
+		return WEIR_REASONS;
+	}
+	if (reason != WEIR_REASONS)
+		return reason;
+	way->port = weir_choose_port(ctx, CLAIM_INDEX(claim), way->backend, who_of(service, p),
+				     claim >> 32 ^ ticks() * 0x9e3779b1u);
+	reason = weir_open_nat(ctx, p, CLAIM_INDEX(claim), way->port);
+	if (reason == WEIR_REASONS && way->port != p->sport)
+		count_for_service(service, port_changed);
+	return reason;
+}
+
+/* A packet to a service in mode nat. */
+static __always_inline struct decision nat_forward(struct xdp_md *ctx, const struct frame *f,
+						   __u32 service)
+{
+	const struct packet *p = &f->packet;
+	__u64 result = weir_nat_forward(ctx, f, service, 0, 0);
+	struct nat_way way = {};
+	__u32 reason;
+
+	if (result == NAT_UNKNOWN) {
+		reason = nat_begin(ctx, p, service, &way);
+		if (reason != WEIR_REASONS) {
+			count_refused(service, reason);
+			return dropped(reason);
+		}
+		result = weir_nat_forward(ctx, f, service, way.backend, way.port);
+	}
+	return nat_decides(ctx, p, result);
+}
+
+/* ---- to the client ---- */
+
+static __always_inline void count_reply(__u32 backend, __u32 bytes)
+{
+	struct weir_backend_counters *c = counters_of_backend(backend);
+
+	if (c) {
+		c->reply_packets++;
+		c->reply_bytes += bytes;
+	}
+}
+
+static __always_inline __u64 send_to_client(struct xdp_md *ctx, const struct frame *f,
+					    const struct weir_service *s,
+					    const struct weir_nat_flow *flow, __u32 flags)
+{
+	const struct packet *p = &f->packet;
+	struct translation x;
+	__u8 *link;
+
+	if (!may_go_on(ctx, p))
+		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TTL, 0);
+	count_reply(flow->backend, f->bytes);
+	x.sum = sum_for(ctx, p, flow->via_tc);
+	if (x.sum == SUM_UNKNOWN)
+		return nat_drops(WEIR_BY_CHECKSUM);
+	if (s->mss && flags & TCP_SYN)
+		clamp_syn(ctx, p, s->mss, x.sum);
+	to_client(&x, s, flow);
+	if (!translate(ctx, p, &x))
+		return nat_drops(WEIR_BY_CHECKSUM);
+	link = header_at(ctx, 0, ETH_HLEN);
+	if (!link)
+		return nat_drops(WEIR_BY_NO_ROUTE);
+	__builtin_memcpy(link, flow->client_mac, 6);
+	__builtin_memcpy(link + 6, flow->own_mac, 6);
+	return NAT_RESULT(NAT_LEAVE, flow->via_tc, flow->ifindex);
+}
+
+/* A packet to an address that NAT flows leave from: to the client of its flow. */
+__noinline __u64 weir_nat_reply(struct xdp_md *ctx, const struct frame *f)
+{
+	const struct weir_service_head *t;
+	const struct weir_service *s;
+	struct weir_nat_flow *flow;
+	__u32 flags;
+
+	if (!MODES_NAT || !f || !has_nat_ports(&f->packet))
+		return NAT_UNKNOWN;
+	t = service_table();
+	if (!t)
+		return NAT_UNKNOWN;
+	flow = find_nat_by_reply(t, &f->packet);
+	if (!flow)
+		return NAT_UNKNOWN;
+	flags = tcp_flags(ctx, &f->packet);
+	s = service_at(t, WEIR_WHO_SERVICE(flow->who));
+	if (!go_on(ctx, flow, s, &f->packet, flags, true))
+		return NAT_UNKNOWN;
+	explain(placed, WEIR_PLACED_NAT);
+	explain(reply, 1);
+	explain(service, WEIR_WHO_SERVICE(flow->who));
+	explain(backend, flow->backend);
+	explain(nat_port, bpf_htons(flow->nat_port));
+	return send_to_client(ctx, f, s, flow, flags);
+}
+
+/* False: of no flow, so it is this host's own, or a VIP's. */
+static __always_inline bool nat_reply(struct xdp_md *ctx, const struct frame *f, struct decision *d)
+{
+	__u64 result = weir_nat_reply(ctx, f);
+
+	if (result == NAT_UNKNOWN)
+		return false;
+	*d = nat_decides(ctx, &f->packet, result);
+	return true;
+}
+
+/*
+ * Of TCP in mid-stream that belongs to neither a flow nor a socket of this host: the stack would answer
+ * with a RST and so end a flow which another balancer began and whose client has not sent anything here yet.
+ * Its next packet makes the flow known.
+ */
+__noinline bool weir_is_stray(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 flags, size = sizeof(tuple.ipv4);
+	struct bpf_sock *sk;
+
+	if (!MODES_NAT || !p || p->proto != IPPROTO_TCP || p->flags != WEIR_P_PORTS)
+		return false;
+	flags = tcp_flags(ctx, p);
+	if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return false;
+	if (p->family == 4) {
+		tuple.ipv4.saddr = bpf_htonl(p->source >> 32);
+		tuple.ipv4.daddr = bpf_htonl(p->dest >> 32);
+		tuple.ipv4.sport = bpf_htons(p->sport);
+		tuple.ipv4.dport = bpf_htons(p->dport);
+	} else {
+		tuple.ipv6.saddr[0] = bpf_htonl(p->source >> 32);
+		tuple.ipv6.saddr[1] = bpf_htonl(p->source);
+		tuple.ipv6.saddr[2] = bpf_htonl(p->source_low >> 32);
+		tuple.ipv6.saddr[3] = bpf_htonl(p->source_low);
+		tuple.ipv6.daddr[0] = bpf_htonl(p->dest >> 32);
+		tuple.ipv6.daddr[1] = bpf_htonl(p->dest);
+		tuple.ipv6.daddr[2] = bpf_htonl(p->dest_low >> 32);
+		tuple.ipv6.daddr[3] = bpf_htonl(p->dest_low);
+		tuple.ipv6.sport = bpf_htons(p->sport);
+		tuple.ipv6.dport = bpf_htons(p->dport);
+		size = sizeof(tuple.ipv6);
+	}
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return true;
+	bpf_sk_release(sk);
+	return false;
+}
+
+/* What an address that NAT flows leave from gets otherwise. */
+static __always_inline struct decision nat_stray(struct xdp_md *ctx, const struct packet *p)
+{
+	if (!weir_is_stray(ctx, p))
+		return passed();
+	count_for_service(0, nat_unknown);
+	return dropped(WEIR_BY_NAT_UNKNOWN);
+}
+
+#endif
