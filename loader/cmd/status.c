@@ -46,11 +46,11 @@ static json_t *describe(const struct device *d)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return json_pack(
-		"{s:o, s:i, s:s, s:s, s:s, s:f, s:s, s:s}", "device", out_string(d->name),
+		"{s:o, s:i, s:s, s:s, s:s, s:b, s:f, s:s, s:s}", "device", out_string(d->name),
 		"ifindex", a->ifindex, "mode", a->xdp_way ? attach_mode_name(a->mode) : "off",
-		"xdp", attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way),
-		"attached_seconds", now.tv_sec + now.tv_nsec / 1e9 - a->since_ns / 1e9, "version",
-		a->version, "state", d->present ? "attached" : "device is gone");
+		"xdp", attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way), "decap",
+		a->decap, "attached_seconds", now.tv_sec + now.tv_nsec / 1e9 - a->since_ns / 1e9,
+		"version", a->version, "state", d->present ? "attached" : "device is gone");
 }
 
 static json_t *other_instances(const struct instance *in)

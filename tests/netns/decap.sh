@@ -96,6 +96,7 @@ test_vlans() {
 
 test_stays() {
 	holds "attach again keeps it" .decap weir -j attach eth0
+	holds "status shows it" '.devices[0].decap' weir -j status
 	open_tunnel 4
 	check "and it works" connects $VIP4
 	check "a rule comes" weir rule add drop proto tcp dport 9000 src fd09::1
