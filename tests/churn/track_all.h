@@ -26,7 +26,7 @@ static __always_inline __u64 *time_of(__u32 bucket, __u32 way)
 	return bpf_map_lookup_elem(&last_use, &index);
 }
 
-static __always_inline void replace(const struct flow *flow, struct weir_flow *way, __u64 *used,
+static __always_inline void replace(const struct moving_flow *flow, struct weir_flow *way, __u64 *used,
 				    __u32 owner)
 {
 	__u32 kind = flow->phase == PHASE_BEGIN ? WEIR_FLOW_SYN : WEIR_FLOW_OPEN;
@@ -37,7 +37,21 @@ static __always_inline void replace(const struct flow *flow, struct weir_flow *w
 		*used = bpf_ktime_get_ns();
 }
 
-__noinline __u32 weir_track_all(const struct flow *flow, __u32 owner)
+static __always_inline void use(const struct moving_flow *flow, struct weir_flow *way, __u64 *used)
+{
+	__u64 place = way->place;
+	__u32 kind = WEIR_PLACE_KIND(place);
+
+	if (flow->phase == PHASE_END)
+		kind = WEIR_FLOW_CLOSING;
+	else if (kind == WEIR_FLOW_SYN && flow->phase != PHASE_BEGIN)
+		kind = WEIR_FLOW_OPEN;
+	__sync_val_compare_and_swap(&way->place, place,
+				    WEIR_FLOW_PLACE(WEIR_PLACE_BACKEND(place), kind, ticks()));
+	*used = bpf_ktime_get_ns();
+}
+
+__noinline __u32 weir_track_all(const struct moving_flow *flow, __u32 owner)
 {
 	__u64 *oldest_used = NULL;
 	struct weir_flow *oldest = NULL;
@@ -69,13 +83,20 @@ __noinline __u32 weir_track_all(const struct flow *flow, __u32 owner)
 			replace(flow, way, used, owner);
 			return owner;
 		}
-		touch(flow, way, place, ticks());
-		*used = bpf_ktime_get_ns();
+		use(flow, way, used);
 		return backend;
 	}
 	if (oldest && oldest_used)
 		replace(flow, oldest, oldest_used, owner);
 	return owner;
+}
+
+static __always_inline __u32 track_all(const struct weir_service *s, const struct flow *flow,
+				       __u32 owner)
+{
+	struct moving_flow moving = moving_of(flow, s);
+
+	return weir_track_all(&moving, owner);
 }
 
 #endif

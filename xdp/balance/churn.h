@@ -44,23 +44,24 @@ enum phase {
 	PHASE_END,    /* FIN, RST */
 };
 
-/* What is known of a packet's flow. A struct, so that it can be handed to global functions. */
+/* What is handed on about a packet's flow: no more, as it is made for every packet. */
 struct flow {
 	__u64 hash;
-	__u32 service;	/* index */
-	__u32 phase;	/* enum phase */
-	__u32 slots;	/* as in struct weir_service */
-	__u32 slot_mask;
-	__u32 flows;
+	__u32 service; /* index */
+	__u16 mss;     /* clamp a SYN to this; 0: leave */
+	__u8 phase;    /* enum phase */
+	__u8 pad;
+};
+
+/* The same with what its service says, for slots that are moving. */
+struct moving_flow {
+	__u64 hash;
+	__u32 service;
+	__u32 phase;
+	__u32 flows; /* as in struct weir_service */
 	__u32 flow_mask;
 	__u32 idle;
 	__u32 idle_closing;
-	__u8 udp;
-	__u8 free;	/* WEIR_S_FREE */
-	__u8 by_source;
-	__u8 pad;
-	__u16 mss; /* clamp a SYN to this; 0: leave */
-	__u8 pad2[2];
 };
 
 static __always_inline __u32 ticks(void)
@@ -74,21 +75,8 @@ static __always_inline void flow_of(struct flow *flow, const struct weir_service
 	flow->hash = hash_flow(p->source, p->source_low, p->family, ports_of(p->sport, p->dport),
 			       s->flags & WEIR_S_BY_SOURCE);
 	flow->service = index;
-	flow->phase = phase;
-	flow->slots = s->slots;
-	flow->slot_mask = s->slot_mask;
-	flow->flows = s->flows;
-	flow->flow_mask = s->flow_mask;
-	flow->idle = s->idle;
-	flow->idle_closing = s->idle_closing;
-	flow->udp = s->proto == IPPROTO_UDP;
-	flow->free = s->flags & WEIR_S_FREE;
 	flow->mss = s->mss;
-}
-
-static __always_inline __u32 slot_of(const struct flow *flow)
-{
-	return flow->slots + slot_of_hash(flow->hash, flow->slot_mask);
+	flow->phase = phase;
 }
 
 static __always_inline bool is_alive(__u32 backend)
@@ -103,12 +91,12 @@ static __always_inline __u32 ticks_since(__u32 tick, __u32 now)
 	return now - tick;
 }
 
-static __always_inline __u64 tag_of(const struct flow *flow)
+static __always_inline __u64 tag_of(const struct moving_flow *flow)
 {
 	return flow->hash | 2;
 }
 
-static __always_inline struct weir_flow_bucket *bucket_of(const struct flow *flow)
+static __always_inline struct weir_flow_bucket *bucket_of(const struct moving_flow *flow)
 {
 	__u32 index = flow->flows + ((__u32)(flow->hash >> 2) & flow->flow_mask);
 
@@ -116,7 +104,7 @@ static __always_inline struct weir_flow_bucket *bucket_of(const struct flow *flo
 }
 
 /* Whether the way may be given to another flow. */
-static __always_inline bool is_over(const struct flow *flow, const struct weir_flow *way, __u32 now)
+static __always_inline bool is_over(const struct moving_flow *flow, const struct weir_flow *way, __u32 now)
 {
 	__u64 place = way->place;
 	__u32 idle = ticks_since(WEIR_PLACE_TICK(place), now);
@@ -143,7 +131,7 @@ static __always_inline bool claim(struct weir_flow *way, __u64 seen, __u64 tag, 
 
 /* Takes one of the ways from `first` on, up to `end`; both are constants. A way that stays claimed
  * belongs to a program that was stopped: impossible in BPF. */
-static __always_inline bool take_way(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline bool take_way(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				     int first, int end, __u64 place, __u32 now)
 {
 #pragma unroll
@@ -163,7 +151,7 @@ static __always_inline bool take_way(const struct flow *flow, struct weir_flow_b
 
 /* SYNs may only take the first ways, so that a flood of them leaves room for flows that are known to
  * be open. */
-static __always_inline bool remember(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline bool remember(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				     __u32 backend, __u32 kind, __u32 now)
 {
 	return take_way(flow, bucket, 0, kind == WEIR_FLOW_SYN ? WEIR_SYN_WAYS : WEIR_FLOW_WAYS,
@@ -172,7 +160,7 @@ static __always_inline bool remember(const struct flow *flow, struct weir_flow_b
 
 /* A handshake has ended: the flow leaves its way to others, if there is room behind. Two packets at
  * once may take two ways; both say the same. */
-static __always_inline bool leave_syn_way(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline bool leave_syn_way(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 					  struct weir_flow *way, __u64 place, __u32 now)
 {
 	if (!take_way(flow, bucket, WEIR_SYN_WAYS, WEIR_FLOW_WAYS, place, now))
@@ -182,7 +170,7 @@ static __always_inline bool leave_syn_way(const struct flow *flow, struct weir_f
 }
 
 /* A known flow goes on: its last use, and what it is by now, are written once a tick. */
-static __always_inline void touch(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline void touch(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				  struct weir_flow *way, __u64 place, __u32 now)
 {
 	__u32 kind = WEIR_PLACE_KIND(place);
@@ -202,7 +190,7 @@ static __always_inline void touch(const struct flow *flow, struct weir_flow_buck
 }
 
 /* Backend of a remembered flow that is alive; 0: none. */
-static __always_inline __u32 recall(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline __u32 recall(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				    __u32 now)
 {
 	__u64 tag = tag_of(flow);
@@ -232,7 +220,7 @@ static __always_inline __u32 recall(const struct flow *flow, struct weir_flow_bu
 }
 
 /* Remembers a flow that belongs to `backend`. */
-static __always_inline bool track(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline bool track(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				  __u32 backend, __u32 kind, __u32 now)
 {
 	if (!remember(flow, bucket, backend, kind, now)) {
@@ -256,7 +244,7 @@ static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
 /* UDP has no SYN. For as long as a flow may be idle after the first change, every unknown flow is
  * taken for an old one and remembered at the owner before; afterwards all old ones are known. Where
  * there is no room to remember one, that time begins again. */
-static __always_inline __u32 place_udp(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline __u32 place_udp(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				       __u64 *slot, __u64 seen, __u32 now)
 {
 	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
@@ -275,7 +263,7 @@ static __always_inline __u32 place_udp(const struct flow *flow, struct weir_flow
 	return previous;
 }
 
-static __always_inline __u32 place_tcp(const struct flow *flow, struct weir_flow_bucket *bucket,
+static __always_inline __u32 place_tcp(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				       __u64 *slot, __u64 seen, __u32 now)
 {
 	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
@@ -297,61 +285,89 @@ static __always_inline __u32 place_tcp(const struct flow *flow, struct weir_flow
 	return previous;
 }
 
-/* The backend of a flow whose slot is moving. A global function: verified once, and off the way of all
- * other flows. */
-__noinline __u32 weir_moving(const struct flow *flow)
+static __always_inline struct moving_flow moving_of(const struct flow *flow,
+						    const struct weir_service *s)
 {
-	struct weir_flow_bucket *bucket;
-	__u32 index, backend, now;
-	__u64 *slot, seen;
+	return (struct moving_flow){
+		.hash = flow->hash,
+		.service = flow->service,
+		.phase = flow->phase,
+		.flows = s->flows,
+		.flow_mask = s->flow_mask,
+		.idle = s->idle,
+		.idle_closing = s->idle_closing,
+	};
+}
 
-	if (!config.modes || !flow)
+/* The backend of a flow whose slot, of this index in the map, is moving. A global function: verified
+ * once, and off the way of all other flows. */
+__noinline __u32 weir_moving(const struct flow *flow, __u32 index)
+{
+	__u64 *slot = bpf_map_lookup_elem(&slots, &index), seen;
+	const struct weir_service_head *t;
+	struct weir_flow_bucket *bucket;
+	const struct weir_service *s;
+	struct moving_flow moving;
+	__u32 backend, now;
+
+	if (!config.modes || !flow || !slot)
 		return 0;
-	index = slot_of(flow);
-	slot = bpf_map_lookup_elem(&slots, &index);
-	bucket = bucket_of(flow);
-	if (!slot || !bucket)
+	t = service_table();
+	if (!t)
 		return 0;
+	s = service_at(t, flow->service);
 	seen = *(volatile __u64 *)slot;
-	now = ticks();
-	if (flow->free) {
+	if (s->flags & WEIR_S_FREE) {
 		explain(placed, WEIR_PLACED_SLOT);
 		return WEIR_SLOT_OWNER(seen);
 	}
-	backend = recall(flow, bucket, now);
+	moving = moving_of(flow, s);
+	bucket = bucket_of(&moving);
+	if (!bucket)
+		return 0;
+	now = ticks();
+	backend = recall(&moving, bucket, now);
 	if (backend) {
 		explain(placed, WEIR_PLACED_FLOW);
 		return backend;
 	}
-	return flow->udp ? place_udp(flow, bucket, slot, seen, now)
-			 : place_tcp(flow, bucket, slot, seen, now);
+	return s->proto == IPPROTO_UDP ? place_udp(&moving, bucket, slot, seen, now)
+				       : place_tcp(&moving, bucket, slot, seen, now);
 }
 
 #ifdef WEIR_TRACK_ALL
 #include "../../tests/churn/track_all.h"
 #endif
 
-/* The backend that a flow belongs to; 0: none. */
-static __always_inline __u32 place(const struct flow *flow)
+static __always_inline void explain_slot(const struct flow *flow, __u32 slot, __u64 word)
 {
-	__u32 index = slot_of(flow);
+	struct weir_explanation *e = config.explain ? current_explanation() : NULL;
+
+	if (!e)
+		return;
+	e->service = flow->service;
+	e->slot = slot + 1;
+	e->owner = WEIR_SLOT_OWNER(word);
+	e->previous = WEIR_SLOT_PREVIOUS(word);
+	e->placed = WEIR_PLACED_SLOT;
+	e->hash = flow->hash;
+}
+
+/* The backend that a flow of this service belongs to; 0: none. */
+static __always_inline __u32 place_in(const struct weir_service *s, const struct flow *flow)
+{
+	__u32 number = slot_of_hash(flow->hash, s->slot_mask), index = s->slots + number;
 	const __u64 *slot = bpf_map_lookup_elem(&slots, &index);
 	__u64 seen;
 
 	if (!slot)
 		return 0;
 	seen = *(volatile __u64 *)slot;
-	explain(slot, index - flow->slots + 1);
-	explain(owner, WEIR_SLOT_OWNER(seen));
-	explain(previous, WEIR_SLOT_PREVIOUS(seen));
-	explain(hash, flow->hash);
+	explain_slot(flow, number, seen);
 #ifdef WEIR_TRACK_ALL
-	return weir_track_all(flow, WEIR_SLOT_OWNER(seen));
+	return track_all(s, flow, WEIR_SLOT_OWNER(seen));
 #endif
-	if (WEIR_SLOT_PREVIOUS(seen))
-		return weir_moving(flow);
-	explain(placed, WEIR_PLACED_SLOT);
-	return WEIR_SLOT_OWNER(seen);
+	return WEIR_SLOT_PREVIOUS(seen) ? weir_moving(flow, index) : WEIR_SLOT_OWNER(seen);
 }
 
 #endif

@@ -98,11 +98,14 @@ static __always_inline void count_backend(__u32 index, __u32 bytes, __u32 phase)
 
 static __always_inline bool write_link(struct xdp_md *ctx, const struct weir_backend *b)
 {
-	void *data = header_at(ctx, 0, ETH_HLEN);
+	const __u64 *way = (const __u64 *)b;
+	__u64 *link = (void *)(long)ctx->data;
 
-	if (!data)
+	if ((void *)link + ETH_HLEN > (void *)(long)ctx->data_end)
 		return false;
-	__builtin_memcpy(data, b->dest_mac, 12);
+	/* In words: the compiler, which knows nothing of alignment here, would copy bytes. */
+	link[0] = way[0];
+	*(__u32 *)&link[1] = *(const __u32 *)&way[1];
 	return true;
 }
 
@@ -124,6 +127,7 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	const struct packet *p = &f->packet;
 	struct weir_backend *b = bpf_map_lookup_elem(&backends, &index);
 	__u32 way, reason;
+	bool via_tc;
 
 	explain(backend, index);
 	if (!index || !b || !(b->flags & WEIR_B_ALIVE)) {
@@ -140,10 +144,13 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	} else {
 		count_backend(index, f->bytes, flow->phase);
 	}
-	if (!is_summed(ctx, p))
+	/* Behind TC the kernel still knows that a checksum is unfinished, and would spoil a finished
+	 * one. */
+	via_tc = config.via_tc || b->flags & WEIR_B_VIA_TC;
+	if (!via_tc && !is_summed(ctx, p))
 		return dropped(WEIR_BY_CHECKSUM);
 	if (flow->mss && flow->phase == PHASE_BEGIN)
-		weir_clamp_mss(ctx, p, flow->mss);
+		weir_clamp_mss(ctx, p, flow->mss | (via_tc ? MSS_UNFINISHED : 0));
 	if (config.modes & 1u << WEIR_DSR_IPIP && b->mode == WEIR_DSR_IPIP) {
 		reason = encapsulate(ctx, p, b, flow->hash);
 		if (reason != WEIR_REASONS) {
@@ -154,7 +161,7 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	}
 	if (!write_link(ctx, b))
 		return dropped(WEIR_BY_NO_ROUTE);
-	return leave_by(ctx, b->ifindex, b->flags & WEIR_B_VIA_TC);
+	return leave_by(ctx, egress_of(b), via_tc);
 }
 
 #endif

@@ -177,9 +177,10 @@ static __always_inline __u32 follow(struct flow *flow, __u32 target)
 	return target;
 }
 
-static __always_inline __u32 place_datagram(struct flow *flow, __u64 datagram, __u32 guessed)
+static __always_inline __u32 place_datagram(const struct weir_service *s, struct flow *flow,
+					    __u64 datagram, __u32 guessed)
 {
-	__u32 backend = place(flow);
+	__u32 backend = place_in(s, flow);
 
 	flow->hash = datagram;
 	if (!backend)
@@ -199,12 +200,11 @@ static __always_inline __u32 first_fragment(const struct weir_service_head *t,
 		return follow(flow, known);
 	if (!index)
 		return go_to(weir_remember_fragment(datagram, FRAGMENT_STACK));
-	explain(service, index);
 	s = service_at(t, index);
 	if (s->mode == WEIR_NAT)
 		return drop_fragment(index);
 	flow_of(flow, s, index, p, flow->phase);
-	return place_datagram(flow, datagram, 0);
+	return place_datagram(s, flow, datagram, 0);
 }
 
 static __always_inline __u32 later_fragment(const struct weir_service_head *t,
@@ -218,12 +218,11 @@ static __always_inline __u32 later_fragment(const struct weir_service_head *t,
 		return follow(flow, known);
 	if (service == WEIR_SEVERAL || p->proto != IPPROTO_UDP)
 		return drop_fragment(service);
-	explain(service, service);
 	s = service_at(t, service);
 	if (s->mode == WEIR_NAT)
 		return drop_fragment(service);
 	flow_of(flow, s, service, p, PHASE_ANY);
-	return place_datagram(flow, datagram, WEIR_FRAGMENT_GUESSED);
+	return place_datagram(s, flow, datagram, WEIR_FRAGMENT_GUESSED);
 }
 
 /* The outcome of a fragment to a VIP; fills `flow`, whose phase is set. A global function: off the way of whole packets. */

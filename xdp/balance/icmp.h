@@ -115,9 +115,8 @@ static __always_inline __u32 relay_error(struct xdp_md *ctx, const struct packet
 	s = service_at(t, index);
 	if (s->mode == WEIR_NAT)
 		return TO_STACK;
-	explain(service, index);
 	flow_of(flow, s, index, &r, PHASE_ANY);
-	backend = place(flow);
+	backend = place_in(s, flow);
 	if (backend)
 		count_for_service(index, icmp_relayed);
 	return backend;
