@@ -22,7 +22,7 @@
 #define MOST_OPTIONS 40
 #define MUTATIONS    20000
 
-static struct balance_run run, finisher;
+static struct balance_run run, finisher, by_tc;
 
 static void add(struct balance *services, const char *vip, __u16 port, enum weir_mode mode,
 		__u16 mss)
@@ -46,6 +46,8 @@ static int setup(void **state)
 	balance_run_open(&run, &how);
 	how.config.partial_sums = 1;
 	balance_run_open(&finisher, &how);
+	how.config.via_tc = 1;
+	balance_run_open(&by_tc, &how);
 	balance_free(&services);
 	return 0;
 }
@@ -55,6 +57,7 @@ static int teardown(void **state)
 	(void)state;
 	balance_run_close(&run);
 	balance_run_close(&finisher);
+	balance_run_close(&by_tc);
 	return 0;
 }
 
@@ -136,7 +139,8 @@ static void check_from(struct balance_run *from, const struct packet *in, const 
 	struct xdp_result r;
 
 	balance_run_frame(from, in, &r);
-	assert_int_equal(r.code, XDP_TX);
+	assert_int_equal(r.code, from == &by_tc ? XDP_PASS : XDP_TX);
+	assert_int_equal(r.meta.magic, from == &by_tc ? WEIR_META_MAGIC : 0);
 	assert_int_equal(r.packet.length, want->length);
 	assert_memory_equal(r.packet.bytes + 12, want->bytes + 12, want->length - 12);
 }
@@ -334,7 +338,7 @@ static void test_random_options(void **state)
 	}
 }
 
-/* A local sender's checksum is finished first. */
+/* A local sender's checksum is finished first, or by the kernel after TC. */
 static void test_unfinished(void **state)
 {
 	(void)state;
@@ -350,9 +354,13 @@ static void test_unfinished(void **state)
 				want = packet;
 				expect(&want, &syn, true);
 				check_from(&finisher, &packet, &want);
+				check_from(&by_tc, &packet, &want);
 				partial = packet_partial_sum(&packet, IPPROTO_TCP);
 				memcpy(packet_checksum_field(&packet, IPPROTO_TCP), &partial, 2);
 				check_from(&finisher, &packet, &want);
+				/* It still is unfinished then, and covers nothing of the packet. */
+				memcpy(packet_checksum_field(&want, IPPROTO_TCP), &partial, 2);
+				check_from(&by_tc, &packet, &want);
 			}
 }
 

@@ -59,12 +59,23 @@ static __always_inline __u32 find_mss(struct xdp_md *ctx, __u32 at, __u32 end)
 	return 0;
 }
 
-/* For SYNs whose checksum is finished. A global function: off the way of other packets. */
+/* With the MSS: the checksum may be unfinished, and TC will see to it. */
+#define MSS_UNFINISHED 0x10000u
+
+/* An unfinished checksum does not cover the MSS yet. One SYN in 65535 is taken for unfinished and is
+ * not; its sender's next one has another timestamp. */
+static __always_inline bool covers_mss(struct xdp_md *ctx, const struct packet *p, __u16 check,
+				       __u32 mss)
+{
+	return !config.partial_sums || !(mss & MSS_UNFINISHED) || check != fold(pseudo_sum(ctx, p));
+}
+
+/* A global function: off the way of other packets. */
 __noinline int weir_clamp_mss(struct xdp_md *ctx, const struct packet *p, __u32 mss)
 {
 	const __u8 *data_offset;
 	__u32 end, at;
-	__u16 *check;
+	__u16 *check, sum;
 	__u8 *option;
 
 	if (!config.modes || !p || p->proto != IPPROTO_TCP)
@@ -80,9 +91,12 @@ __noinline int weir_clamp_mss(struct xdp_md *ctx, const struct packet *p, __u32 
 	reload_bounds();
 	check = header_at(ctx, p->l4 + CHECKSUM_AT_TCP, sizeof(*check));
 	option = header_at(ctx, at, TCPOLEN_MSS);
-	if (!check || !option || (__u32)(option[2] << 8 | option[3]) <= mss)
+	if (!check || !option || (option[2] << 8 | option[3]) <= (__u16)mss)
 		return 0;
-	store_mss(option + 2, check, mss, (at - p->l4) & 1);
+	sum = *check;
+	store_mss(option + 2, &sum, mss, (at - p->l4) & 1);
+	if (covers_mss(ctx, p, *check, mss))
+		*check = sum;
 	return 1;
 }
 
