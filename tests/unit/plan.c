@@ -239,6 +239,12 @@ static const struct plan_backend *changed_backend(const struct plan *plan, __u32
 	return NULL;
 }
 
+static void make_equal(struct balance *b)
+{
+	for (size_t i = 0; i < b->backend_count; i++)
+		b->backends[i].weight = 1;
+}
+
 /* Only what is cut off breaks: dead, or deleted at once. */
 static void test_flows_at_risk(void **state)
 {
@@ -260,6 +266,7 @@ static void test_flows_at_risk(void **state)
 		struct plan plan;
 
 		make_before(&before, 4);
+		make_equal(&before);
 		after = copy_of(&before);
 		if (changes[i].removed)
 			assert_int_equal(balance_delete_backend(&after, &s, &name, true), 0);
@@ -311,6 +318,7 @@ static void test_udp_free(void **state)
 
 	(void)state;
 	make_before(&before, 4);
+	make_equal(&before);
 	before.services[0].free = 1;
 	after = copy_of(&before);
 	assert_int_equal(balance_change_backend(&after, &s, &name, 0, BACKEND_DRAIN), 0);
@@ -331,8 +339,7 @@ static void test_affinity(void **state)
 
 	(void)state;
 	make_before(&before, 4);
-	for (size_t i = 0; i < before.backend_count; i++)
-		before.backends[i].weight = 1;
+	make_equal(&before);
 	after = copy_of(&before);
 	after.services[0].by_source = 1;
 	plan = plan_of(&before, &after);
