@@ -146,17 +146,18 @@ void xdp_run_open_explain(struct xdp_run *run, const struct xdp_run *live)
 {
 	struct weir_xdp_bpf *skel = weir_xdp_bpf__open();
 	struct weir_xdp_config *config;
-	struct bpf_map *map, *other;
+	struct bpf_map *map, *other = NULL;
 
 	if (!skel)
 		err(1, "cannot open the XDP program");
 	config = (struct weir_xdp_config *)&skel->rodata->config;
 	*config = *(const struct weir_xdp_config *)&live->skel->rodata->config;
 	config->explain = 1;
+	/* In the same order in both: a map that was taken over may have another name. */
 	bpf_object__for_each_map (map, skel->obj) {
+		other = bpf_object__next_map(live->skel->obj, other);
 		if (!is_shared(skel, map))
 			continue;
-		other = bpf_object__find_map_by_name(live->skel->obj, bpf_map__name(map));
 		if (bpf_map__fd(other) < 0)
 			bpf_map__set_autocreate(map, false);
 		else if (bpf_map__reuse_fd(map, bpf_map__fd(other)))

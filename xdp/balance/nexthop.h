@@ -62,6 +62,14 @@ static __always_inline void fill_lookup(struct bpf_fib_lookup *fib, const struct
 	}
 }
 
+/* A copy that explains does not write down what it has just looked up. */
+static __always_inline __u32 egress_of(const struct weir_backend *b)
+{
+	struct weir_explanation *told = config.explain ? current_explanation() : NULL;
+
+	return told && told->egress ? told->egress : b->ifindex;
+}
+
 enum way {
 	WAY_READY,
 	WAY_LOCAL, /* to the stack */
@@ -85,6 +93,7 @@ __noinline __u32 weir_next_hop(struct xdp_md *ctx, __u32 backend)
 	fill_lookup(&fib, b);
 	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
+		explain(egress, fib.ifindex);
 		if (!config.explain) {
 			store_way(b, &fib);
 			__sync_fetch_and_or((__u32 *)&b->fresh_until + 1,
