@@ -302,6 +302,8 @@ int main(int argc, char **argv)
 	if (!err)
 		err = add_weir_xdp(&bench);
 	if (!err)
+		err = add_balance(&bench);
+	if (!err)
 		err = add_weir_tc(&bench);
 	choose();
 	if (!err)

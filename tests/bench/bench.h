@@ -13,8 +13,11 @@
 
 #include "tests/packets.h"
 #include "wrapper.h"
+#include "xdp/abi.h"
 
-#define BENCH_CASES  64
+struct weir_xdp_bpf;
+
+#define BENCH_CASES  128
 #define BENCH_ROUNDS 101
 
 /* A program as it is handed to BPF_PROG_TEST_RUN. */
@@ -55,6 +58,7 @@ struct bench_case *bench_add(struct bench *bench, const char *hook, const char *
 int add_weir_xdp(struct bench *bench);
 int add_xdp_filter(struct bench *bench);
 int add_weir_tc(struct bench *bench);
+int add_balance(struct bench *bench);
 
 /* sample.c: mean ns of CPU time per packet over `repeat` packets. */
 int sample(const struct bench_case *c, const struct entry *entry, __u32 repeat, double *ns);
@@ -64,6 +68,12 @@ int sample_prepare(void);
 int check_counted(const struct bench_case *c, __u64 before, __u32 repeat);
 /* Sum over all CPUs of the 64-bit number at `offset` in the value of a per-CPU array. */
 __u64 percpu_sum(int map_fd, __u32 key, size_t offset);
+
+/* cell.c: a case's `counted` and `owner`: which cell of whose counters its packets belong to. */
+struct cell;
+__u64 cell_packets(const void *cell);
+const struct cell *cell_of(const struct weir_xdp_bpf *skel, enum weir_verdict verdict,
+			   enum weir_class class);
 
 /* live.c: creates the devices; ifindex of the one to redirect to; one sample. */
 int live_prepare(void);
@@ -84,6 +94,11 @@ int plain(struct bench_case *c, const struct bpf_program *program, __u32 verdict
 typedef void draw_source(void *from, __be32 address[4]);
 int vary_sources(struct bench_case *c, const struct bpf_program *program, __u32 verdict,
 		 draw_source *draw, void *from);
+
+/* Before each run the frame is made what it was, from the next of so many clients (a power of two;
+ * 1: as it is). `first`, if any, runs once for each of them before. */
+int vary_clients(struct bench_case *c, const struct bpf_program *program, __u32 verdict,
+		 __u32 clients, const struct packet *first);
 
 /* TC: the same segment from BENCH_FLOWS clients in turn. */
 int vary_flows(struct bench_case *c, const struct bpf_program *program, __u32 verdict);

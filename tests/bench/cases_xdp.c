@@ -17,35 +17,6 @@
 
 #define LIST_SEED 0xb10c
 
-/* Which cell of which program's counters a case's packets belong to. */
-struct cell {
-	int counters;
-	enum weir_verdict verdict;
-	enum weir_class class;
-};
-
-static __u64 cell_packets(const void *owner)
-{
-	const struct cell *cell = owner;
-	size_t index = cell->verdict * WEIR_CLASSES + cell->class;
-
-	return percpu_sum(cell->counters, 0,
-			  offsetof(struct weir_device_counters, cell) +
-				  index * sizeof(struct weir_counter) +
-				  offsetof(struct weir_counter, packets));
-}
-
-static const struct cell *cell_of(const struct weir_xdp_bpf *skel, enum weir_verdict verdict,
-				  enum weir_class class)
-{
-	struct cell *cell = malloc(sizeof(*cell));
-
-	if (!cell)
-		abort();
-	*cell = (struct cell){bpf_map__fd(skel->maps.counters), verdict, class};
-	return cell;
-}
-
 static const struct packet_layout tcp4 = {
 	.family = 4,
 	.proto = IPPROTO_TCP,

@@ -164,6 +164,43 @@ int vary_sources(struct bench_case *c, const struct bpf_program *program, __u32 
 	return 0;
 }
 
+static void restore_to(struct wrapper_bpf *skel, const struct packet *packet, __u32 clients)
+{
+	memcpy(skel->bss->ether, packet->bytes, ETH_HLEN);
+	memcpy(skel->bss->line, packet->bytes + ETH_HLEN, sizeof(skel->bss->line));
+	skel->bss->length = packet->length;
+	skel->bss->clients = clients - 1;
+}
+
+/* So many packets that are not measured, each from the next client. */
+static int run_before(const struct entry *entry, struct wrapper_bpf *skel,
+		      const struct packet *packet, __u32 clients)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet->bytes,
+		    .data_size_in = packet->length, .repeat = clients);
+	int err;
+
+	restore_to(skel, packet, clients);
+	err = bpf_prog_test_run_opts(entry->fd, &opts);
+	skel->bss->packets = 0;
+	return err ? fail(-errno, "bench: BPF_PROG_TEST_RUN: %m") : 0;
+}
+
+int vary_clients(struct bench_case *c, const struct bpf_program *program, __u32 verdict,
+		 __u32 clients, const struct packet *first)
+{
+	bool ip6 = c->packet.bytes[ETH_HLEN] >> 4 == 6;
+	struct wrapper_bpf *skel[2];
+	int err = wrap_both(c, ip6 ? "restore_client6" : "restore_client4", program, NULL, verdict,
+			    skel);
+
+	if (!err && first)
+		err = run_before(&c->subject, skel[1], first, clients);
+	for (int i = 0; !err && i < 2; i++)
+		restore_to(skel[i], &c->packet, clients);
+	return err;
+}
+
 int vary_flows(struct bench_case *c, const struct bpf_program *program, __u32 verdict)
 {
 	struct wrapper_bpf *skel[2];

@@ -35,6 +35,10 @@ struct {
 __u32 sources4[BENCH_SOURCES]; /* dense: what is read here is missing in the subject's cache */
 __u32 sources6[BENCH_SOURCES][4];
 __u32 exchange[BENCH_EXCHANGE][BENCH_WORDS4];
+__u64 ether[2]; /* 14 bytes */
+__u64 line[BENCH_LINE];
+__u32 length;
+__u32 clients; /* a power of two less 1; 0: the one of the original */
 __u64 packets;
 __u32 step;
 
@@ -102,6 +106,67 @@ int vary_source6(struct xdp_md *ctx)
 	ip[5] = source[3];
 	bpf_tail_call(ctx, &subject, 0);
 	return BENCH_NOT_REACHED;
+}
+
+/* Words of the line, counted from the IP header, which hold a client's address and port. */
+struct client_words {
+	__u32 address, port;
+	__u32 port_shift; /* the address is in the upper half */
+};
+
+/* Each store covers what a program loads at once, or the load would have to wait for two of them, which
+ * frames from a device do not make it do. */
+static __always_inline void put_line(void *data, const struct client_words *w)
+{
+	__u32 client = packets++ & clients;
+	__u64 address = (__u64)client_address(client) << 32;
+	__u64 port = (__u64)bpf_htons(1024 + (client & 0x7fff)) << w->port_shift;
+	__u64 *to = data + ETH_HLEN;
+
+	*(__u64 *)data = ether[0];
+	*(__u32 *)(data + 8) = ether[1];
+	*(__u16 *)(data + 12) = ether[1] >> 32;
+#pragma unroll
+	for (__u32 i = 0; i < BENCH_LINE; i++) {
+		__u64 word = line[i];
+
+		if (clients && i == w->address)
+			word = (__u32)word | address;
+		if (clients && i == w->port)
+			word = (word & ~(0xffffull << w->port_shift)) | port;
+		to[i] = word;
+	}
+}
+
+/* The frame as it was before the program encapsulated or rewrote it, from another client. The head is
+ * moved also where it need not be, so that the empty program behind this pays for it as well. */
+static __always_inline int restore(struct xdp_md *ctx, const struct client_words *w)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 size = end - data;
+
+	/* The compiler would subtract halves of pointers, which verifiers do not like. */
+	asm volatile("" : "+r"(size));
+	if (bpf_xdp_adjust_head(ctx, (int)size - (int)length))
+		return BENCH_NOT_REACHED;
+	data = (void *)(long)ctx->data;
+	if (data + ETH_HLEN + sizeof(line) > (void *)(long)ctx->data_end)
+		return BENCH_NOT_REACHED;
+	put_line(data, w);
+	bpf_tail_call(ctx, &subject, 0);
+	return BENCH_NOT_REACHED;
+}
+
+SEC("xdp")
+int restore_client4(struct xdp_md *ctx)
+{
+	return restore(ctx, &(struct client_words){1, 2, 32});
+}
+
+SEC("xdp")
+int restore_client6(struct xdp_md *ctx)
+{
+	return restore(ctx, &(struct client_words){2, 5, 0});
 }
 
 SEC("tc")

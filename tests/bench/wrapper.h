@@ -7,6 +7,8 @@
 #define BENCH_FLOWS   (1 << 24)
 #define BENCH_WORDS4  15 /* 32-bit words of an IPv4 and TCP header with 20 bytes of options */
 
+#define BENCH_LINE 11 /* 64-bit words that are restored: Ethernet, IPv6 and TCP with a timestamp */
+
 enum bench_exchange {
 	BENCH_SYN,
 	BENCH_SYNACK,
