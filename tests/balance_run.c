@@ -179,6 +179,7 @@ static void place_services(struct balance_run *run, const struct balance_setup *
 	struct balance_sizes *sizes = &run->sizes;
 
 	*sizes = (struct balance_sizes){
+		.slots = WEIR_MIN_SLOTS, /* which belong to no service */
 		.services = b->service_count + 1,
 		.backends = b->backend_count + 1 + setup->spare,
 		.nat_ports = setup->nat_ports ? setup->nat_ports : NAT_PORTS,
@@ -196,7 +197,6 @@ static void place_services(struct balance_run *run, const struct balance_setup *
 		sizes->slots += service->slots;
 		*buckets += service->buckets;
 	}
-	sizes->slots += !sizes->slots;
 	sizes->flows += !sizes->flows;
 	sizes->nat_flows += !sizes->nat_flows;
 }

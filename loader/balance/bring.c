@@ -8,8 +8,10 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "loader/base/error.h"
+#include "carry.h"
 #include "flows.h"
+#include "loader/base/error.h"
+#include "loader/host/clock.h"
 #include "records.h"
 #include "slots.h"
 
@@ -117,6 +119,27 @@ static int prepare_nat_flows(const struct balance_maps *maps, const struct servi
 	return 0;
 }
 
+static int late_flows(const struct balance_maps *maps, const struct service *s,
+		      const struct service *was)
+{
+	size_t bytes;
+	struct weir_flow_bucket *flows = balance_map_memory(maps->flows, &bytes);
+
+	if (!flows)
+		return -ENOMEM;
+	for (__u32 i = 0; i < was->buckets; i++) {
+		const struct weir_flow_bucket *from = &flows[was->first_bucket + i];
+
+		for (int way = 0; way < WEIR_FLOW_WAYS; way++)
+			if (from->way[way].tag > WEIR_FLOW_CLAIMED)
+				carry_flow(&from->way[way],
+					   &flows[s->first_bucket +
+						  (from->way[way].tag >> 2 & (s->buckets - 1))]);
+	}
+	balance_unmap(flows, bytes);
+	return 0;
+}
+
 int slot_range_open(const struct balance_maps *maps, const struct service *s, __u32 tick,
 		    struct slot_memory *memory)
 {
@@ -133,6 +156,40 @@ int slot_range_open(const struct balance_maps *maps, const struct service *s, __
 void slot_range_close(struct slot_memory *memory)
 {
 	balance_unmap(memory->map, memory->bytes);
+}
+
+/* Slots that were copied on the way here may have been needed since. */
+static int renew_slots(const struct balance_maps *maps, const struct service *s, __u32 tick)
+{
+	struct slot_memory memory;
+	int err = slot_range_open(maps, s, tick, &memory);
+
+	if (err)
+		return err;
+	if (memory.range.tracked)
+		slots_renew(&memory.range);
+	slot_range_close(&memory);
+	return 0;
+}
+
+int bring_late(const struct balance_maps *maps, const struct balance *after,
+	       const struct balance *before, bool copied)
+{
+	__u64 jiffies;
+	int err = clock_jiffies(&jiffies);
+
+	for (size_t i = 0; i < after->service_count && !err; i++) {
+		const struct service *s = &after->services[i];
+		const struct service *was = balance_service(before, s->index);
+
+		if (!was || s->mode == WEIR_NAT)
+			continue;
+		if (was->first_bucket != s->first_bucket || was->buckets != s->buckets)
+			err = late_flows(maps, s, was);
+		if (!err && (copied || was->first_slot != s->first_slot))
+			err = renew_slots(maps, s, jiffies >> clock_tick_shift());
+	}
+	return err;
 }
 
 static int move_slots(const struct balance_maps *maps, const struct balance *b,
@@ -244,7 +301,9 @@ static int bring_slots(const struct balance_maps *maps, const struct balance *af
 		const struct service *s = &after->services[i];
 		bool used = false;
 
-		if (!is_moved(after, before, s))
+		if (!before)
+			err = renew_slots(maps, s, flows->tick);
+		if (err || !is_moved(after, before, s))
 			continue;
 		err = is_used(maps, after, s, &used);
 		if (!err)

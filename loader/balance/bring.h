@@ -13,6 +13,11 @@
 int service_prepare(const struct balance_maps *maps, const struct balance *after,
 		    const struct service *service, const struct service *was);
 
+/* When the programs use the new ranges: what they wrote to the old ones after these were copied.
+ * `copied`: so were the maps. */
+int bring_late(const struct balance_maps *maps, const struct balance *after,
+	       const struct balance *before, bool copied);
+
 /* Afterwards: moves the slots of services whose backends differ from `before` (NULL: of all), marks the dead,
  * and notes the generation that all is brought to. */
 int bring_all(const struct balance_maps *maps, const struct balance *after,

@@ -65,14 +65,27 @@ static bool claim(__u64 *word, __u64 seen, __u64 next)
 					   __ATOMIC_SEQ_CST);
 }
 
+/* What was seen of the flow since it was copied. */
+static void carry_place(const struct weir_flow *from, struct weir_flow *to)
+{
+	__u64 seen = __atomic_load_n(&to->place, __ATOMIC_RELAXED);
+	__u64 next = __atomic_load_n(&from->place, __ATOMIC_RELAXED);
+
+	if ((__s32)(WEIR_PLACE_TICK(next) - WEIR_PLACE_TICK(seen)) >= 0 &&
+	    WEIR_PLACE_KIND(next) >= WEIR_PLACE_KIND(seen))
+		claim(&to->place, seen, next);
+}
+
 /* The same flow in the same bucket, or a free way of it. */
-static void carry_flow(const struct weir_flow *from, struct weir_flow_bucket *to)
+void carry_flow(const struct weir_flow *from, struct weir_flow_bucket *to)
 {
 	struct weir_flow *free_way = NULL;
 
 	for (int i = 0; i < WEIR_FLOW_WAYS; i++) {
-		if (to->way[i].tag == from->tag)
+		if (to->way[i].tag == from->tag) {
+			carry_place(from, &to->way[i]);
 			return;
+		}
 		if (!to->way[i].tag)
 			free_way = &to->way[i];
 	}
@@ -128,6 +141,18 @@ static int carry_buckets(int from, int to, size_t size, void (*carry)(const void
 	balance_unmap(source, from_bytes);
 	balance_unmap(target, to_bytes);
 	return err;
+}
+
+int carry_hold(const struct balance_maps *maps, bool hold)
+{
+	size_t bytes;
+	__u64 *slots = balance_map_memory(maps->slots, &bytes);
+
+	if (!slots)
+		return -ENOMEM;
+	__atomic_store_n(&slots[WEIR_HOLD_WORD], hold, __ATOMIC_SEQ_CST);
+	balance_unmap(slots, bytes);
+	return 0;
 }
 
 int carry_late(const struct balance_maps *from, const struct balance_maps *to)

@@ -351,7 +351,7 @@ static int clear(struct publication *p)
 	return err;
 }
 
-static int replace(struct publication *p)
+static int replace_held(struct publication *p)
 {
 	struct balance_maps larger;
 	const struct balance_maps *into;
@@ -369,9 +369,23 @@ static int replace(struct publication *p)
 		err = compile(p, into);
 	if (!err)
 		err = exchange(p, &larger);
+	if (!err && p->before.service_count)
+		err = bring_late(&p->maps, p->after, &p->before, larger.services >= 0);
 	balance_maps_close(&larger);
 	if (!err)
 		err = bring_all(&p->maps, p->after, &p->before, p->generation + 1);
+	return err;
+}
+
+static int replace(struct publication *p)
+{
+	int err = p->maps.services < 0 ? 0 : carry_hold(&p->maps, true);
+
+	if (err)
+		return err;
+	err = replace_held(p);
+	if (p->maps.services >= 0)
+		carry_hold(&p->maps, false);
 	return err;
 }
 

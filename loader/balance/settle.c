@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bring.h"
+#include "carry.h"
 #include "flows.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
@@ -187,7 +188,10 @@ int balance_settle(struct instance *in, bool thorough, struct tended *what)
 	*what = (struct tended){};
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = balance_read(&s.maps, &s.balance, &generation);
+	/* A command that was killed may have left it so. */
+	err = carry_hold(&s.maps, false);
+	if (!err)
+		err = balance_read(&s.maps, &s.balance, &generation);
 	if (!err)
 		err = settle(&s, generation, thorough);
 	balance_maps_close(&s.maps);

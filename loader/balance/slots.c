@@ -106,6 +106,19 @@ __u32 slots_settle(const struct slot_range *range, const bool *needed, __u32 idl
 	return settled;
 }
 
+void slots_renew(const struct slot_range *range)
+{
+	for (__u32 i = 0; i < range->count; i++) {
+		__u64 seen = __atomic_load_n(&range->slot[i], __ATOMIC_RELAXED);
+
+		/* Whoever else changes the slot meanwhile writes a fresh tick. */
+		if (WEIR_SLOT_PREVIOUS(seen))
+			swap(&range->slot[i], seen,
+			     WEIR_SLOT(WEIR_SLOT_OWNER(seen), WEIR_SLOT_PREVIOUS(seen),
+				       range->tick));
+	}
+}
+
 __u32 slots_moving(const struct slot_range *range)
 {
 	__u32 moving = 0;

@@ -35,6 +35,9 @@ __u32 slots_settle(const struct slot_range *range, const bool *needed, __u32 idl
 /* Slots that are moving. */
 __u32 slots_moving(const struct slot_range *range);
 
+/* Moving slots count as needed just now. */
+void slots_renew(const struct slot_range *range);
+
 /* Takes backends that are not `known`, by index below `count`, out of the owners before: nothing
  * refers to them afterwards. */
 void slots_purge(const struct slot_range *range, const bool *known, __u32 count);

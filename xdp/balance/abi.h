@@ -130,8 +130,10 @@ struct weir_service {
  *
  * bits 0-23 owner, bits 24-47 owner before the slot began to move (0: it is not moving), bits 48-63
  * tick: TCP, when a packet last needed the owner before; UDP, when the slot began to move. The first
- * WEIR_MIN_SLOTS words belong to no service: word 0 is the generation.
+ * WEIR_MIN_SLOTS words belong to no service: word 0 is the generation; while
+ * WEIR_HOLD_WORD is not 0, no flow is remembered that was not: flows are being copied.
  */
+#define WEIR_HOLD_WORD 1u
 #define WEIR_SLOT_OWNER(slot)	 ((__u32)(slot) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_PREVIOUS(slot) ((__u32)((slot) >> 24) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_TICK(slot)	 ((__u16)((slot) >> 48))

@@ -129,11 +129,21 @@ static __always_inline bool claim(struct weir_flow *way, __u64 seen, __u64 tag, 
 	return true;
 }
 
+static __always_inline bool is_held(void)
+{
+	__u32 index = WEIR_HOLD_WORD;
+	const __u64 *word = bpf_map_lookup_elem(&slots, &index);
+
+	return word && *(volatile const __u64 *)word;
+}
+
 /* Takes one of the ways from `first` on, up to `end`; both are constants. A way that stays claimed
  * belongs to a program that was stopped: impossible in BPF. */
 static __always_inline bool take_way(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				     int first, int end, __u64 place, __u32 now)
 {
+	if (is_held())
+		return false;
 #pragma unroll
 	for (int i = 0; i < WEIR_FLOW_WAYS; i++) {
 		struct weir_flow *way = &bucket->way[WEIR_FLOW_WAYS - 1 - i];
