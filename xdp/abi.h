@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define WEIR_XDP_SCHEMA 1u
+#define WEIR_XDP_SCHEMA 2u
 
 /* ---- counters: one struct weir_device_counters per device and CPU ---- */
 

@@ -12,7 +12,7 @@
 
 #define IDLE_TCP     900
 #define IDLE_UDP     60
-#define MOST_IDLE    86400
+#define MOST_IDLE    32400 /* slots keep 16 bits of ticks, compared as differences */
 #define LEAST_MSS    536
 #define MOST_MSS     9160
 #define LEAST_FLOWS  64

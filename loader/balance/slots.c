@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "slots.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,20 +11,24 @@
 
 static void name_backend(const struct backend *b, struct maglev_backend *to)
 {
+	__be16 port = htons(b->port);
+
 	*to = (struct maglev_backend){.weight = b->weight, .owner = b->index};
 	to->name[0] = b->address.family;
 	memcpy(to->name + 2, b->address.byte, 16);
-	memcpy(to->name + 18, &b->port, 2);
+	memcpy(to->name + 18, &port, sizeof(port));
 }
 
-/* Those that take new flows. */
-static size_t choose(const struct balance *b, __u32 service, struct maglev_backend *chosen)
+/* Those that take new flows, or all that stay: drained and dead ones come back, and the number of
+ * slots is not to change twice for that. */
+static size_t choose(const struct balance *b, __u32 service, bool all,
+		     struct maglev_backend *chosen)
 {
 	struct backend *first;
 	size_t n = balance_backends(b, service, &first), count = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (first[i].state == BACKEND_UP)
+		if (all ? first[i].state != BACKEND_LEAVING : first[i].state == BACKEND_UP)
 			name_backend(&first[i], &chosen[count++]);
 	return count;
 }
@@ -37,8 +42,9 @@ int slots_plan(const struct balance *b, const struct service *service, __u32 **o
 
 	*owner = NULL;
 	if (!err) {
-		n = choose(b, service->index, chosen);
+		n = choose(b, service->index, true, chosen);
 		*count = service->slots_wanted ? service->slots_wanted : maglev_slots(chosen, n);
+		n = choose(b, service->index, false, chosen);
 		*owner = malloc(*count * sizeof(**owner));
 		err = *owner ? maglev_fill(chosen, n, *owner, *count) : -ENOMEM;
 	}

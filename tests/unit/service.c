@@ -107,8 +107,8 @@ static void test_services(void **state)
 		 "tcp 192.0.2.1:1 mode dsr-ipip source 172.16.0.0/12"},
 		{"tcp 192.0.2.1:1 mode dsr-ipip source 2001:db8::/64",
 		 "tcp 192.0.2.1:1 mode dsr-ipip source 2001:db8::/64"},
-		{"tcp 192.0.2.1:1 mode nat mss 9160 idle 86400 flows 16777216 slots 1048576",
-		 "tcp 192.0.2.1:1 mode nat mss 9160 idle 86400 flows 16777216 slots 1048576"},
+		{"tcp 192.0.2.1:1 mode nat mss 9160 idle 32400 flows 16777216 slots 1048576",
+		 "tcp 192.0.2.1:1 mode nat mss 9160 idle 32400 flows 16777216 slots 1048576"},
 		{"tcp 192.0.2.1:1 mode nat flows 64", "tcp 192.0.2.1:1 mode nat flows 64"},
 	};
 	struct service service, again;
@@ -216,8 +216,8 @@ static void test_bad_services(void **state)
 		{"tcp 192.0.2.1:80 mode nat mss no", "mss 'no'"},
 		{"udp 192.0.2.1:80 mode nat mss 1400", "'mss' belongs to services of TCP"},
 		{"udp 192.0.2.1:80 mode nat mss off", "'mss' belongs to services of TCP"},
-		{"tcp 192.0.2.1:80 mode nat idle 0", "idle 0 is not between 1 and 86400"},
-		{"tcp 192.0.2.1:80 mode nat idle 86401", "idle 86401"},
+		{"tcp 192.0.2.1:80 mode nat idle 0", "idle 0 is not between 1 and 32400"},
+		{"tcp 192.0.2.1:80 mode nat idle 32401", "idle 32401"},
 		{"tcp 192.0.2.1:80 mode nat idle 5s", "idle '5s' is not a number"},
 		{"tcp 192.0.2.1:80 mode nat flows 63", "flows 63 is not between 64 and 16777216"},
 		{"tcp 192.0.2.1:80 mode nat flows 16777217", "flows 16777217"},
@@ -490,7 +490,7 @@ static struct service random_service(struct dice *d)
 		.by_source = dice_percent(d, 30),
 		.address = random_host(d, dice_percent(d, 50) ? 4 : 6),
 		.port = dice_percent(d, 20) ? 0 : 1 + dice_below(d, 65535),
-		.idle = dice_percent(d, 50) ? (udp ? 60 : 900) : 1 + dice_below(d, 86400),
+		.idle = dice_percent(d, 50) ? (udp ? 60 : 900) : 1 + dice_below(d, 32400),
 	};
 
 	s.free = udp && s.mode != WEIR_NAT && dice_percent(d, 50);
