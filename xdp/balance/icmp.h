@@ -93,6 +93,8 @@ static __always_inline bool read_quote(struct xdp_md *ctx, const struct packet *
 	ports = header_at(ctx, at, sizeof(*ports));
 	if (!ports)
 		return false;
+	r->l3 = p->l4 + ICMP_HEADER;
+	r->l4 = at;
 	r->sport = bpf_ntohs(ports->dest);
 	r->dport = bpf_ntohs(ports->source);
 	return r->dest == p->dest && r->dest_low == p->dest_low;

@@ -6,6 +6,7 @@
 #ifndef WEIR_NAT_H
 #define WEIR_NAT_H
 
+#include "fragment.h"
 #include "nat_begin.h"
 #include "nat_rewrite.h"
 
@@ -20,10 +21,16 @@ enum {
 	NAT_DROP,
 };
 
-#define NAT_RESULT(what, low, high) ((what) | (__u32)(low) << 8 | (__u64)(high) << 32)
-#define RESULT_WHAT(result)	    ((__u32)(result)&0xff)
-#define RESULT_LOW(result)	    ((__u32)(result) >> 8)
+#define NAT_RESULT(what, low, high) ((what) | (__u32)(low) << 4 | (__u64)(high) << 32)
+#define RESULT_WHAT(result)	    ((__u32)(result)&0xf)
+#define RESULT_LOW(result)	    ((__u32)(result) >> 4)
 #define RESULT_HIGH(result)	    ((__u32)((result) >> 32))
+
+/* NAT_LEAVE: the device, whether TC transmits, and the flow that a datagram belongs to, plus 1. */
+#define NAT_LEAVES(ifindex, via_tc, number) \
+	NAT_RESULT(NAT_LEAVE, !!(via_tc) | (number) << 1, ifindex)
+#define RESULT_VIA_TC(result) (RESULT_LOW(result) & 1)
+#define RESULT_FLOW(result)   (RESULT_LOW(result) >> 1)
 
 static __always_inline __u64 nat_drops(__u32 reason)
 {
@@ -34,7 +41,7 @@ static __always_inline struct decision nat_decides(struct xdp_md *ctx, const str
 						   __u64 result)
 {
 	switch (RESULT_WHAT(result)) {
-	case NAT_LEAVE: return leave_by(ctx, RESULT_HIGH(result), RESULT_LOW(result));
+	case NAT_LEAVE: return leave_by(ctx, RESULT_HIGH(result), RESULT_VIA_TC(result));
 	case NAT_REFUSE: return refuse(ctx, p, RESULT_LOW(result), RESULT_HIGH(result));
 	default: return dropped(RESULT_LOW(result));
 	}
@@ -42,7 +49,7 @@ static __always_inline struct decision nat_decides(struct xdp_md *ctx, const str
 
 static __always_inline bool has_nat_ports(const struct packet *p)
 {
-	return p->flags == WEIR_P_PORTS && (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP);
+	return p->flags & WEIR_P_PORTS && (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP);
 }
 
 /* A flow that goes on: writes what the packet makes of it. False: its record may no longer be used.
@@ -70,6 +77,36 @@ static __always_inline bool go_on(struct xdp_md *ctx, struct weir_nat_flow *flow
 	return false;
 }
 
+/* NAT's datagrams in the table of fragments: the target is a flow, and no backend. */
+static __always_inline __u64 nat_datagram(struct xdp_md *ctx, const struct packet *p)
+{
+	__u64 datagram = datagram_of(ctx, p);
+
+	return datagram ? mix_flow(~datagram) | 1 : 0;
+}
+
+/* Of a first fragment; else 0. */
+static __always_inline __u64 begun_datagram(struct xdp_md *ctx, const struct packet *p)
+{
+	return p->flags & WEIR_P_FIRST ? nat_datagram(ctx, p) : 0;
+}
+
+/* The other fragments of the datagram follow the first one. */
+static __always_inline void remember_datagram(__u64 datagram, __u64 result)
+{
+	if (datagram && RESULT_WHAT(result) == NAT_LEAVE && RESULT_FLOW(result))
+		weir_remember_fragment(datagram, RESULT_FLOW(result));
+}
+
+/* With the flow, where it is asked for. */
+static __always_inline __u64 with_flow(__u64 result, const struct packet *p, __u32 number)
+{
+	if (!(p->flags & WEIR_P_FIRST) || RESULT_WHAT(result) != NAT_LEAVE ||
+	    number + 1 >= WEIR_FRAGMENT_GUESSED)
+		return result;
+	return NAT_LEAVES(RESULT_HIGH(result), RESULT_VIA_TC(result), number + 1);
+}
+
 /* ---- to the backend ---- */
 
 static __always_inline __u32 way_to(struct xdp_md *ctx, const struct weir_backend *b, __u32 index)
@@ -91,9 +128,16 @@ struct nat_way {
 	__u32 port;
 };
 
+static __always_inline __u64 leave_to_backend(struct xdp_md *ctx, const struct weir_backend *b)
+{
+	if (!write_link(ctx, b))
+		return nat_drops(WEIR_BY_NO_ROUTE);
+	return NAT_LEAVES(b->ifindex, b->flags & WEIR_B_VIA_TC, 0);
+}
+
 static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct frame *f,
 					     const struct weir_service *s,
-					     const struct nat_way *way, __u32 flags, __u32 phase)
+					     const struct nat_way *way, __u32 flags)
 {
 	const struct packet *p = &f->packet;
 	__u32 index = way->backend;
@@ -112,7 +156,7 @@ static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct fr
 		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TTL, 0);
 	if (way_to(ctx, b, index) != WAY_READY)
 		return nat_drops(WEIR_BY_NO_ROUTE);
-	count_backend(index, f->bytes, phase);
+	count_backend(index, f->bytes, phase_by(flags));
 	x.sum = sum_for(ctx, p, b->flags & WEIR_B_VIA_TC);
 	if (x.sum == SUM_UNKNOWN)
 		return nat_drops(WEIR_BY_CHECKSUM);
@@ -121,9 +165,7 @@ static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct fr
 	to_backend(&x, b, p->dport, way->port);
 	if (!translate(ctx, p, &x))
 		return nat_drops(WEIR_BY_CHECKSUM);
-	if (!write_link(ctx, b))
-		return nat_drops(WEIR_BY_NO_ROUTE);
-	return NAT_RESULT(NAT_LEAVE, !!(b->flags & WEIR_B_VIA_TC), b->ifindex);
+	return leave_to_backend(ctx, b);
 }
 
 /* To the backend of its flow; of a flow that has just begun, `backend` and `port` say where. */
@@ -134,7 +176,7 @@ __noinline __u64 weir_nat_forward(struct xdp_md *ctx, const struct frame *f, __u
 	const struct weir_service_head *t;
 	const struct weir_service *s;
 	struct weir_nat_flow *flow;
-	__u32 flags, phase;
+	__u32 flags, number = 0;
 
 	if (!MODES_NAT || !f)
 		return NAT_UNKNOWN;
@@ -143,19 +185,16 @@ __noinline __u64 weir_nat_forward(struct xdp_md *ctx, const struct frame *f, __u
 		return NAT_UNKNOWN;
 	s = service_at(t, service);
 	flags = tcp_flags(ctx, &f->packet);
-	phase = phase_by(flags);
 	if (!backend) {
-		flow = find_nat_by_client(s, service, &f->packet);
+		flow = find_nat_by_client(s, service, &f->packet, &number);
 		if (!flow || !goes_on(flow, life_of(flow), flags) ||
 		    !go_on(ctx, flow, s, &f->packet, flags, false))
 			return NAT_UNKNOWN;
 		explain(placed, WEIR_PLACED_NAT);
 		way.backend = flow->backend;
 		way.port = flow->nat_port;
-	} else if (s->proto == IPPROTO_UDP) {
-		phase = PHASE_BEGIN;
 	}
-	return send_to_backend(ctx, f, s, &way, flags, phase);
+	return with_flow(send_to_backend(ctx, f, s, &way, flags), &f->packet, number);
 }
 
 static __always_inline void count_refused(__u32 service, __u32 reason)
@@ -166,6 +205,15 @@ static __always_inline void count_refused(__u32 service, __u32 reason)
 		count_for_service(service, nat_unknown);
 	else
 		count_for_service(service, no_backend);
+}
+
+/* UDP: TCP's are counted by their SYNs. */
+static __always_inline void count_begun(__u32 backend)
+{
+	struct weir_backend_counters *c = counters_of_backend(backend);
+
+	if (c)
+		c->connections++;
 }
 
 /* A flow that is not known. The steps are called one after the other and not one by the other, as
@@ -191,8 +239,12 @@ static __always_inline __u32 nat_begin(struct xdp_md *ctx, const struct packet *
 	way->port = weir_choose_port(ctx, CLAIM_INDEX(claim), way->backend, who_of(service, p),
 				     claim >> 32 ^ ticks() * 0x9e3779b1u);
 	reason = weir_open_nat(ctx, p, CLAIM_INDEX(claim), way->port);
-	if (reason == WEIR_REASONS && way->port != p->sport)
+	if (reason != WEIR_REASONS)
+		return reason;
+	if (way->port != p->sport)
 		count_for_service(service, port_changed);
+	if (p->proto == IPPROTO_UDP)
+		count_begun(way->backend);
 	return reason;
 }
 
@@ -201,18 +253,24 @@ static __always_inline struct decision nat_forward(struct xdp_md *ctx, const str
 						   __u32 service)
 {
 	const struct packet *p = &f->packet;
+	__u64 datagram = begun_datagram(ctx, p);
 	__u64 result = weir_nat_forward(ctx, f, service, 0, 0);
 	struct nat_way way = {};
 	__u32 reason;
 
+	explain(service, service);
 	if (result == NAT_UNKNOWN) {
 		reason = nat_begin(ctx, p, service, &way);
 		if (reason != WEIR_REASONS) {
 			count_refused(service, reason);
 			return dropped(reason);
 		}
+		/* A datagram is remembered with the record, so that must be found. */
+		if (p->flags & WEIR_P_FIRST && !config.explain)
+			way = (struct nat_way){};
 		result = weir_nat_forward(ctx, f, service, way.backend, way.port);
 	}
+	remember_datagram(datagram, result);
 	return nat_decides(ctx, p, result);
 }
 
@@ -228,13 +286,23 @@ static __always_inline void count_reply(__u32 backend, __u32 bytes)
 	}
 }
 
+static __always_inline __u64 leave_to_client(struct xdp_md *ctx, const struct weir_nat_flow *flow)
+{
+	__u8 *link = header_at(ctx, 0, ETH_HLEN);
+
+	if (!link)
+		return nat_drops(WEIR_BY_NO_ROUTE);
+	__builtin_memcpy(link, flow->client_mac, 6);
+	__builtin_memcpy(link + 6, flow->own_mac, 6);
+	return NAT_LEAVES(flow->ifindex, flow->via_tc, 0);
+}
+
 static __always_inline __u64 send_to_client(struct xdp_md *ctx, const struct frame *f,
 					    const struct weir_service *s,
 					    const struct weir_nat_flow *flow, __u32 flags)
 {
 	const struct packet *p = &f->packet;
 	struct translation x;
-	__u8 *link;
 
 	if (!may_go_on(ctx, p))
 		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TTL, 0);
@@ -247,12 +315,7 @@ static __always_inline __u64 send_to_client(struct xdp_md *ctx, const struct fra
 	to_client(&x, s, flow);
 	if (!translate(ctx, p, &x))
 		return nat_drops(WEIR_BY_CHECKSUM);
-	link = header_at(ctx, 0, ETH_HLEN);
-	if (!link)
-		return nat_drops(WEIR_BY_NO_ROUTE);
-	__builtin_memcpy(link, flow->client_mac, 6);
-	__builtin_memcpy(link + 6, flow->own_mac, 6);
-	return NAT_RESULT(NAT_LEAVE, flow->via_tc, flow->ifindex);
+	return leave_to_client(ctx, flow);
 }
 
 /* A packet to an address that NAT flows leave from: to the client of its flow. */
@@ -261,14 +324,14 @@ __noinline __u64 weir_nat_reply(struct xdp_md *ctx, const struct frame *f)
 	const struct weir_service_head *t;
 	const struct weir_service *s;
 	struct weir_nat_flow *flow;
-	__u32 flags;
+	__u32 flags, number = 0;
 
 	if (!MODES_NAT || !f || !has_nat_ports(&f->packet))
 		return NAT_UNKNOWN;
 	t = service_table();
 	if (!t)
 		return NAT_UNKNOWN;
-	flow = find_nat_by_reply(t, &f->packet);
+	flow = find_nat_by_reply(t, &f->packet, &number);
 	if (!flow)
 		return NAT_UNKNOWN;
 	flags = tcp_flags(ctx, &f->packet);
@@ -280,16 +343,18 @@ __noinline __u64 weir_nat_reply(struct xdp_md *ctx, const struct frame *f)
 	explain(service, WEIR_WHO_SERVICE(flow->who));
 	explain(backend, flow->backend);
 	explain(nat_port, bpf_htons(flow->nat_port));
-	return send_to_client(ctx, f, s, flow, flags);
+	return with_flow(send_to_client(ctx, f, s, flow, flags), &f->packet, number);
 }
 
 /* False: of no flow, so it is this host's own, or a VIP's. */
 static __always_inline bool nat_reply(struct xdp_md *ctx, const struct frame *f, struct decision *d)
 {
+	__u64 datagram = begun_datagram(ctx, &f->packet);
 	__u64 result = weir_nat_reply(ctx, f);
 
 	if (result == NAT_UNKNOWN)
 		return false;
+	remember_datagram(datagram, result);
 	*d = nat_decides(ctx, &f->packet, result);
 	return true;
 }

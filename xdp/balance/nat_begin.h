@@ -145,15 +145,19 @@ __noinline int weir_port(__u32 hash, __u32 index, __u32 port, __u32 step)
  * for the flow's. A listener is none: the backend does not call. */
 __noinline int weir_is_sockets(struct xdp_md *ctx, __u32 backend, __u64 who, __u32 port)
 {
-	const struct weir_backend *b = bpf_map_lookup_elem(&backends, &backend);
-	const struct weir_service_head *t = service_table();
 	struct bpf_sock_tuple tuple = {};
 	__u32 size = sizeof(tuple.ipv4), from;
+	const struct weir_service_head *t;
+	const struct weir_backend *b;
 	struct bpf_sock *sk;
 	int found;
 	bool udp;
 
-	if (!MODES_NAT || !b || !t)
+	if (!MODES_NAT)
+		return 0;
+	b = bpf_map_lookup_elem(&backends, &backend);
+	t = service_table();
+	if (!b || !t)
 		return 0;
 	udp = service_at(t, WEIR_WHO_SERVICE(who))->proto == IPPROTO_UDP;
 	from = backend_port(b, who);
@@ -183,10 +187,14 @@ __noinline int weir_is_sockets(struct xdp_md *ctx, __u32 backend, __u64 who, __u
 /* What hash_port() says of a flow that is yet to be written. */
 __noinline __u32 weir_hash_port(__u32 backend, __u64 who, __u32 port)
 {
-	const struct weir_backend *b = bpf_map_lookup_elem(&backends, &backend);
-	const struct weir_service_head *t = service_table();
+	const struct weir_service_head *t;
+	const struct weir_backend *b;
 
-	if (!MODES_NAT || !b || !t)
+	if (!MODES_NAT)
+		return 0;
+	b = bpf_map_lookup_elem(&backends, &backend);
+	t = service_table();
+	if (!b || !t)
 		return 0;
 	return hash_port(b, who, port, service_at(t, WEIR_WHO_SERVICE(who))->proto);
 }

@@ -135,9 +135,11 @@ static __always_inline bool is_clients(const struct weir_nat_flow *flow, const s
 	return flow->who == who && flow->client[0] == p->source && flow->client[1] == p->source_low;
 }
 
-/* The record of a packet to this service, whether or not it is over; NULL: none. */
-static __always_inline struct weir_nat_flow *
-find_nat_by_client(const struct weir_service *s, __u32 service, const struct packet *p)
+/* The record of a packet to this service, whether or not it is over, and its index; NULL: none. */
+static __always_inline struct weir_nat_flow *find_nat_by_client(const struct weir_service *s,
+								__u32 service,
+								const struct packet *p,
+								__u32 *number)
 {
 	__u64 who = who_of(service, p);
 	__u32 index = nat_bucket(s, nat_hash(s, p));
@@ -149,8 +151,10 @@ find_nat_by_client(const struct weir_service *s, __u32 service, const struct pac
 	for (int i = 0; i < WEIR_NAT_WAYS; i++) {
 		struct weir_nat_flow *way = &bucket->way[i];
 
-		if (is_clients(way, p, who) && is_known(life_of(way)))
+		if (is_clients(way, p, who) && is_known(life_of(way))) {
+			*number = index * WEIR_NAT_WAYS + i;
 			return way;
+		}
 	}
 	return NULL;
 }
@@ -196,8 +200,8 @@ static __always_inline bool is_reply_of(const struct weir_nat_flow *flow, const 
 
 /* The record of a packet to the address and port that a backend takes for the client's, whether or
  * not it is over; NULL: none. */
-static __always_inline struct weir_nat_flow *find_nat_by_reply(const struct weir_service_head *t,
-							       const struct packet *p)
+static __always_inline struct weir_nat_flow *
+find_nat_by_reply(const struct weir_service_head *t, const struct packet *p, __u32 *number)
 {
 	__u32 hash = hash_reply(p->source, p->source_low, p->dest, p->dest_low, p->family,
 				ports_of(p->sport, p->dport), p->proto);
@@ -212,7 +216,8 @@ static __always_inline struct weir_nat_flow *find_nat_by_reply(const struct weir
 
 		if ((__u32)entry != hash || !(entry >> 32))
 			continue;
-		flow = nat_flow_at((entry >> 32) - 1);
+		*number = (entry >> 32) - 1;
+		flow = nat_flow_at(*number);
 		if (flow && is_reply_of(flow, p))
 			return flow;
 	}

@@ -53,21 +53,23 @@ static __always_inline __u64 change(__u32 from, __u32 to)
 	return (__u64)(__u32)~from + to;
 }
 
-static __always_inline __u64 change_addresses(__be32 *at, const struct translation *x, int words)
+/* Of an IP header, where source and destination follow each other. */
+static __always_inline __u64 change_addresses(__be32 *at, const __be32 *source, const __be32 *dest,
+					      int words)
 {
 	__u64 changed = 0;
 
 	for (int i = 0; i < words; i++) {
-		changed += change(at[i], x->source[i]) + change(at[words + i], x->dest[i]);
-		at[i] = x->source[i];
-		at[words + i] = x->dest[i];
+		changed += change(at[i], source[i]) + change(at[words + i], dest[i]);
+		at[i] = source[i];
+		at[words + i] = dest[i];
 	}
 	return changed;
 }
 
 static __always_inline __u64 translate4(struct iphdr *ip, const struct translation *x)
 {
-	__u64 changed = change_addresses(&ip->saddr, x, 1);
+	__u64 changed = change_addresses(&ip->saddr, x->source, x->dest, 1);
 
 	ip->ttl--;
 	ip->check = ~fold((__u16)~ip->check + changed + (__u16)~bpf_htons(0x0100));
@@ -77,11 +79,11 @@ static __always_inline __u64 translate4(struct iphdr *ip, const struct translati
 static __always_inline __u64 translate6(struct ipv6hdr *ip, const struct translation *x)
 {
 	ip->hop_limit--;
-	return change_addresses(ip->saddr.s6_addr32, x, 4);
+	return change_addresses(ip->saddr.s6_addr32, x->source, x->dest, 4);
 }
 
-static __always_inline void change_check(__u16 *check, const struct packet *p, __u32 sum,
-					 __u64 addresses, __u64 ports)
+static __always_inline void change_check(__u16 *check, __u32 proto, __u32 sum, __u64 addresses,
+					 __u64 ports)
 {
 	__u16 changed;
 
@@ -89,10 +91,10 @@ static __always_inline void change_check(__u16 *check, const struct packet *p, _
 		*check = fold(*check + addresses);
 		return;
 	}
-	if (p->proto == IPPROTO_UDP && !*check)
+	if (proto == IPPROTO_UDP && !*check)
 		return;
 	changed = ~fold((__u16) ~*check + addresses + ports);
-	*check = changed || p->proto == IPPROTO_TCP ? changed : 0xffff;
+	*check = changed || proto == IPPROTO_TCP ? changed : 0xffff;
 }
 
 static __always_inline bool may_go_on(struct xdp_md *ctx, const struct packet *p)
@@ -108,6 +110,26 @@ static __always_inline bool may_go_on(struct xdp_md *ctx, const struct packet *p
 	}
 }
 
+/* The IP header alone; says by how much that changes checksums over a pseudo header. */
+static __always_inline bool translate_ip(struct xdp_md *ctx, const struct packet *p,
+					 const struct translation *x, __u64 *changed)
+{
+	if (p->family == 4) {
+		struct iphdr *ip = header_at(ctx, p->l3, sizeof(*ip));
+
+		if (!ip)
+			return false;
+		*changed = translate4(ip, x);
+	} else {
+		struct ipv6hdr *ip = header_at(ctx, p->l3, sizeof(*ip));
+
+		if (!ip)
+			return false;
+		*changed = translate6(ip, x);
+	}
+	return true;
+}
+
 /* False: the headers are not all in front of data_end, and nothing was changed. */
 static __always_inline bool translate(struct xdp_md *ctx, const struct packet *p,
 				      const struct translation *x)
@@ -119,22 +141,11 @@ static __always_inline bool translate(struct xdp_md *ctx, const struct packet *p
 	if (!check || !ports)
 		return false;
 	was = (__u64)(__u16)~ports->source + (__u16)~ports->dest;
-	if (p->family == 4) {
-		struct iphdr *ip = header_at(ctx, p->l3, sizeof(*ip));
-
-		if (!ip)
-			return false;
-		addresses = translate4(ip, x);
-	} else {
-		struct ipv6hdr *ip = header_at(ctx, p->l3, sizeof(*ip));
-
-		if (!ip)
-			return false;
-		addresses = translate6(ip, x);
-	}
+	if (!translate_ip(ctx, p, x, &addresses))
+		return false;
 	ports->source = x->sport;
 	ports->dest = x->dport;
-	change_check(check, p, x->sum, addresses, was + x->sport + x->dport);
+	change_check(check, p->proto, x->sum, addresses, was + x->sport + x->dport);
 	return true;
 }
 
