@@ -4,43 +4,69 @@
 #define WEIR_BALANCE_H
 
 #include "forward.h"
+#include "fragment.h"
+#include "icmp.h"
+#include "nat_icmp.h"
 
-#define TCP_FLAGS_AT 13
-#define TCP_FIN	     0x01
-#define TCP_SYN	     0x02
-#define TCP_RST	     0x04
-
-static __always_inline __u32 phase_of(struct xdp_md *ctx, const struct packet *p)
+/* What shows no ports. */
+static __always_inline __u32 place_others(struct xdp_md *ctx, const struct frame *f, __u32 address,
+					  struct flow *flow)
 {
-	const __u8 *flags;
-
-	if (p->proto != IPPROTO_TCP)
-		return PHASE_ANY;
-	flags = header_at(ctx, p->l4 + TCP_FLAGS_AT, 1);
-	if (!flags || !(*flags & (TCP_FIN | TCP_SYN | TCP_RST)))
-		return PHASE_ANY;
-	return *flags & (TCP_FIN | TCP_RST) ? PHASE_END : PHASE_BEGIN;
+	if (address & WEIR_IS_VIP && (f->class == WEIR_ICMP4 || f->class == WEIR_ICMP6))
+		return weir_icmp(ctx, &f->packet, flow);
+	if (address & WEIR_IS_VIP && is_fragment(f)) {
+		if (f->packet.flags & WEIR_P_FIRST)
+			flow->phase = phase_of(ctx, &f->packet);
+		return weir_fragment(ctx, &f->packet, flow, address);
+	}
+	return TO_STACK;
 }
 
-/* Everything that shows its ports. */
+/* The flow of everything else is where NAT's is not: their stacks need not add up. */
+static __always_inline struct decision serve_others(struct xdp_md *ctx, const struct frame *f,
+						    const struct weir_service *s, __u32 index,
+						    __u32 address)
+{
+	const struct packet *p = &f->packet;
+	struct flow flow = {};
+	__u32 outcome;
+
+	if (s) {
+		flow_of(&flow, s, index, p, phase_of(ctx, p));
+		outcome = place_in(s, &flow);
+	} else {
+		outcome = place_others(ctx, f, address, &flow);
+	}
+	if (IS_BACKEND(outcome))
+		return deliver(ctx, f, &flow, outcome);
+	if (outcome == TO_STACK)
+		return passed();
+	return outcome == TO_SENDER ? send_back(ctx) : dropped(OUTCOME_REASON(outcome));
+}
+
 static __always_inline struct decision serve(struct xdp_md *ctx, const struct frame *f,
 					     const struct weir_service_head *t, __u32 address)
 {
 	const struct packet *p = &f->packet;
-	__u32 index = find_service(t, address, p->proto, p->dport);
-	struct flow flow = {};
+	const struct weir_service *s = NULL;
+	__u32 index = 0;
 
-	if (!index)
-		return passed();
-	explain(service, index);
-	flow_of(&flow, service_at(t, index), index, p, phase_of(ctx, p));
-	return deliver(ctx, f, &flow, place(&flow));
+	if (p->flags == WEIR_P_PORTS) {
+		index = find_service(t, address, p->proto, p->dport);
+		if (!index)
+			return passed();
+		s = service_at(t, index);
+		if (MODES_NAT && s->mode == WEIR_NAT)
+			return nat_forward(ctx, f, index);
+	}
+	return serve_others(ctx, f, s, index, address);
 }
 
 static __always_inline struct decision balance(struct xdp_md *ctx, const struct frame *f)
 {
 	const struct packet *p = &f->packet;
 	const struct weir_service_head *t;
+	struct decision d;
 	__u32 address;
 
 	if (!p->family)
@@ -49,11 +75,15 @@ static __always_inline struct decision balance(struct xdp_md *ctx, const struct 
 	if (!t)
 		return passed();
 	address = find_address(t, p->family, p->dest, p->dest_low);
-	if (!address)
-		return passed();
-	if (p->flags != WEIR_P_PORTS)
-		return passed();
-	return serve(ctx, f, t, address);
+	if (MODES_NAT && address) {
+		if (address & WEIR_IS_NAT_SOURCE && nat_reply(ctx, f, &d))
+			return d;
+		if (p->flags != WEIR_P_PORTS && nat_others(ctx, f, t, address, &d))
+			return d;
+		if (!(address & WEIR_IS_VIP))
+			return nat_stray(ctx, p);
+	}
+	return address ? serve(ctx, f, t, address) : passed();
 }
 
 #endif
