@@ -594,11 +594,26 @@ static __u8 next_flags(struct course *c, struct client *client)
 	return roll < 99 ? PACKET_FIN | PACKET_ACK : PACKET_RST;
 }
 
+/* Whether the flow is remembered, and not just one of the same ports that has ended or was given up. */
+static bool is_begun(struct course *c, const struct client *client)
+{
+	const struct weir_flow *flow = entry(&c->world, client->number);
+	__u32 since = flow ? balance_run_now() - WEIR_PLACE_TICK(flow->place) : 0;
+
+	if (!flow)
+		return false;
+	switch (WEIR_PLACE_KIND(flow->place)) {
+	case WEIR_FLOW_SYN: return since <= WEIR_SYN_TICKS;
+	case WEIR_FLOW_OPEN: return since <= c->world.idle.idle;
+	default: return false;
+	}
+}
+
 static void go_on(struct course *c, const struct style *style, struct client *client)
 {
 	enum client_state was = client->state;
 	__u8 flags = next_flags(c, client);
-	bool again = flags == PACKET_SYN && !entry(&c->world, client->number);
+	bool again = flags == PACKET_SYN && !is_begun(c, client);
 	__u32 got;
 
 	/* A SYN that nobody remembers cannot be told from a first one, wherever that went. */
