@@ -21,7 +21,7 @@ WEIR_INLINE __u64 mix_flow(__u64 h)
 }
 
 /* Addresses as in struct packet. IPv4 flows never collide, as address and ports are 64 bits and mixing
- * loses none. The upper 24 bits choose the slot, the others the place of the flow in tables; with
+ * loses none; of IPv6, neighbours in a subnet do not, whatever their ports. The upper 24 bits choose the slot, the others the place of the flow in tables; with
  * affinity by source the upper ones come from the source alone. */
 WEIR_INLINE __u64 hash_flow(__u64 source, __u64 source_low, __u32 family, __u64 ports,
 			    bool by_source)
@@ -29,7 +29,8 @@ WEIR_INLINE __u64 hash_flow(__u64 source, __u64 source_low, __u32 family, __u64 
 	__u64 high = source, hash;
 
 	if (family == 6)
-		high = mix_flow(source ^ 0x9e3779b97f4a7c15ull) + source_low;
+		high = mix_flow(source ^ 0x9e3779b97f4a7c15ull) +
+		       source_low * 0x9e3779b97f4a7c15ull;
 	hash = mix_flow(high ^ ports);
 	if (by_source)
 		hash = (mix_flow(high) & ~0ull << 40) | (hash & ~(~0ull << 40));
