@@ -1,15 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The first minute with weir: three namespaces, real traffic, the commands one would type and what
-# they say. Nothing outside of the namespaces is touched, and all is gone at the end.
+# weir as a load balancer, in under a minute: five namespaces, real traffic, the commands one would type
+# and what they say. Nothing outside of the namespaces is touched, and all is gone at the end.
 #
-#   weir-client                weir-host                  weir-server
-#   eth0 10.9.1.1 ------ 10.9.1.2 eth0   (forwards)
-#                                 eth1 10.9.2.2 ------ 10.9.2.1 eth0, nginx
+#   weir-client              weir-lb
+#   eth0 10.9.1.1 ------ 10.9.1.2 eth0
+#        fd09:1::1       fd09:1::2
+#                        10.9.11.2 eth1 ------ 10.9.11.1 eth0  weir-b1, nginx
+#                        10.9.12.2 eth2 ------ 10.9.12.1 eth0  weir-b2, nginx
+#                        10.9.13.2 eth3 ------ 10.9.13.1 eth0  weir-b3, nginx, joins later
 set -uo pipefail
 RUN=weir
 SCRATCH=/run/weir-demo
-client='' host='' server=''
+VIP=10.9.100.1:80
+LB=weir-lb
+client='' wrk=''
 
 if [ "$(id -u)" != 0 ]; then
 	echo "demo.sh: making namespaces needs root: 'sudo make demo'" >&2
@@ -26,7 +31,7 @@ mkdir -m 755 $SCRATCH
 echo $$ >$SCRATCH/demo.pid
 # shellcheck source=topology.sh
 . "$(dirname "$0")/topology.sh"
-for name in weir-client weir-host weir-server; do
+for name in weir-client weir-lb weir-b1 weir-b2 weir-b3; do
 	[ ! -e /run/netns/$name ] || remove_namespace $name
 done
 
@@ -46,7 +51,7 @@ if [ -t 1 ]; then
 fi
 
 heading() {
-	sleep "$pause"
+	sleep "$((pause / 2))"
 	printf '\n%s%s%s\n' "$bold" "$1" "$plain"
 }
 
@@ -61,174 +66,118 @@ show() {
 }
 
 weir() {
-	show weir "$@"
-	timeout 30 "$WEIR" "$@"
+	show weir -n $LB "$@"
+	timeout 30 "$WEIR" -n $LB "$@"
 }
 
-on_client() {
-	inside "$client" "$@"
-}
-
-web() { # SOURCE
-	local code
-	code=$(on_client curl -s -o /dev/null -m 1 -w '%{http_code}' --interface "$1" http://10.9.2.1/)
-	if [ "$code" = 200 ]; then
-		say "200 OK"
-	else
-		say "no answer within a second"
-	fi
-}
-
-serve_web() {
-	cat >"$SCRATCH/nginx.conf" <<-EOF
-		daemon off; worker_processes 1; user root; pid $SCRATCH/nginx.pid;
-		error_log $SCRATCH/nginx.log;
-		events { worker_connections 1024; }
-		http {
-			access_log off; keepalive_requests 1000000;
-			client_body_temp_path $SCRATCH; proxy_temp_path $SCRATCH;
-			fastcgi_temp_path $SCRATCH;
-			server {
-				listen 10.9.2.1:80 backlog=1024;
-				location / { return 200 "hello from behind the weir\n"; }
-			}
-		}
-	EOF
-	background "$server" nginx -e "$SCRATCH/nginx.log" -c "$SCRATCH/nginx.conf" >/dev/null 2>&1
-	for _ in $(seq 50); do
-		on_client curl -s -m 1 http://10.9.2.1/ >/dev/null && return
-		sleep 0.1
-	done
-	say "nginx does not answer:"
-	cat "$SCRATCH/nginx.log"
+failed() {
+	say "demo.sh: $*" >&2
 	exit 1
 }
 
-# Load in the background; its result is what summary says.
-load() { # SECONDS [-H HEADER]
-	show "wrk -c 16 -d ${1}s${2:+ $2 \"$3\"} http://10.9.2.1/ &"
-	background "$client" wrk -t 1 -c 16 -d "${1}s" "${@:2}" http://10.9.2.1/ >"$SCRATCH/wrk" 2>&1
-	wrk=$!
+network() {
+	local i
+	client=weir-client
+	namespace weir-client weir-lb weir-b1 weir-b2 weir-b3
+	link weir-client eth0 weir-lb eth0
+	address weir-client eth0 10.9.1.1/24
+	address weir-lb eth0 10.9.1.2/24
+	ip -n weir-client route add default via 10.9.1.2
+	for i in 1 2 3; do
+		link weir-b$i eth0 weir-lb eth$i
+		address weir-b$i eth0 10.9.1$i.1/24
+		address weir-lb eth$i 10.9.1$i.2/24
+		web weir-b$i b$i 10.9.1$i.1:80
+	done
 }
 
-summary() {
-	wait "$wrk"
-	awk '/Requests.sec/ { print "wrk:", $2, "requests/s" }' "$SCRATCH/wrk"
+ask() {
+	inside $client curl -s -m 1 http://$VIP/
 }
 
 scene() {
-	line
-	address "$client" eth0 10.9.1.66/24
-	serve_web
-	printf '%s' "$bold"
-	say "weir in a minute"
-	printf '%s' "$plain"
-	say "Three network namespaces stand for three machines; the one in the middle forwards."
+	network
+	printf '%sweir, a load balancer%s\n' "$bold" "$plain"
+	say "Five network namespaces stand for five machines."
 	cat <<-'EOF'
 
-		   weir-client          weir-host           weir-server
-		   10.9.1.1 ---------- eth0   eth1 ---------- 10.9.2.1  nginx
+		   weir-client          weir-lb              weir-b1, -b2, -b3
+		   10.9.1.1 ---------- eth0   eth1-3 ------- 10.9.11.1 ... nginx
 	EOF
 }
 
-attach() {
-	heading "1. Attach"
-	say "One command a device: an XDP program that counts and filters, a TC program that watches."
-	weir -n "$host" attach eth0
-	weir -n "$host" attach eth1
-	weir -n "$host" status
-}
-
-rates() {
-	heading "2. What passes, live"
-	say "While wrk asks nginx for pages, a line a second and device. 'weir top' is the full screen."
-	load 6
-	sleep 1
-	weir -n "$host" stats eth0 -i 1 -c 4
-	summary
-}
-
-drop() {
-	heading "3. A rule that drops"
-	say "10.9.1.66 is somebody we do not want. First the page as it sees it:"
-	show "curl -m 1 --interface 10.9.1.66 http://10.9.2.1/"
-	web 10.9.1.66
-	weir -n "$host" rule add drop src 10.9.1.66
-	show "curl -m 1 --interface 10.9.1.66 http://10.9.2.1/"
-	web 10.9.1.66
-	say "Everybody else is served:"
-	show "curl -m 1 http://10.9.2.1/"
-	web 10.9.1.1
-	weir -n "$host" rule list
-}
-
-block_list() {
-	heading "4. A hundred thousand rules"
-	say "A block list of 100,000 addresses is one rule and one atomic step."
-	awk 'BEGIN { for (i = 0; i < 100000; i++)
-		printf "198.%d.%d.%d\n", 18 + i / 65536, i / 256 % 256, i % 256 }' >"$SCRATCH/blocklist"
-	show "wc -l blocklist"
-	say "$(wc -l <"$SCRATCH/blocklist") blocklist"
-	show "weir -n $host rule load blocklist"
-	TIMEFORMAT="${faint}in %1R s${plain}"
-	{ time timeout 30 "$WEIR" -n "$host" rule load "$SCRATCH/blocklist"; } 2>&1
-}
-
-limit() {
-	heading "5. A rule that limits"
-	say "Each source may send 50 ICMP packets a second; here come 200 a second, for three seconds."
-	weir -n "$host" rule add limit 50/s proto icmp
-	show "ping -i 0.005 -c 600 10.9.2.1"
-	on_client ping -q -i 0.005 -c 600 -W 1 10.9.2.1 | grep transmitted
-	weir -n "$host" drop show eth0
-}
-
-handshakes() {
-	heading "6. TCP handshakes"
-	say "wrk again, with a new connection for every page. The host sees each handshake go by:"
-	load 3 -H "Connection: close"
-	summary
-	weir -n "$host" handshake show
-	say "SYN-ACK is the time the server's side took to answer the SYN, ACK the client's to answer that."
-}
-
-overflow() {
-	local clients=()
-	heading "7. A full accept queue, by name"
-	say "On the host itself an application listens on port 8080 with a backlog of 4 and is too busy to"
-	say "accept. Twelve clients come; the kernel drops SYNs without a word. weir says which queue:"
-	background "$host" timeout 60 python3 "$HERE/netns/traffic.py" listen 8080 --backlog 4 \
-		--hold >"$SCRATCH/listener"
-	until grep -q ready "$SCRATCH/listener"; do
-		sleep 0.05
+set_up() {
+	local device
+	heading "1. A service and its backends"
+	weir service add tcp $VIP mode nat
+	weir backend add tcp $VIP 10.9.11.1 10.9.12.1
+	for device in eth0 eth1 eth2 eth3; do
+		weir attach $device || failed "cannot attach to $device"
 	done
-	for _ in $(seq 12); do
-		background "$client" timeout 20 python3 "$HERE/netns/traffic.py" connect 10.9.1.2 8080 1 \
-			--keep --linger 10 --wait 10 >/dev/null 2>&1
-		clients+=($!)
-	done
-	sleep 2.5
-	kill "${clients[@]}"
-	wait "${clients[@]}" 2>/dev/null
-	weir -n "$host" handshake show eth0
-	say "The kernel's own counter, which names no port, agrees:"
-	show "nstat -az TcpExtListenOverflows"
-	inside "$host" nstat -az TcpExtListenOverflows | awk 'NR > 1 { print $1, $2 }'
-}
-
-detach() {
-	heading "8. And off again"
-	weir -n "$host" detach --all
+	show "for i in 1 2 3 4 5 6; do curl http://$VIP/; done"
+	for _ in 1 2 3 4 5 6; do
+		ask
+	done | tr '\n' ' '
 	say
-	say "The namespaces go too; nothing is left. On a machine of your own: 'weir attach DEV'."
+}
+
+# Connections a second of each backend, as weir counts them.
+rates() { # SECONDS
+	local i
+	for i in $(seq "$1"); do
+		"$WEIR" -n $LB -j backend list | jq -r '.services[].backends[] |
+			"\(.backend) \(.state) \(.connections_per_second) \(.connections)"' |
+			awk -v bold="$bold" -v plain="$plain" '{
+				printf "  %s %-7s %6d conn/s", $1, $2, $3
+			} END { print "" }'
+	done
+}
+
+load() { # SECONDS
+	show "wrk -c 32 -d ${1}s -H 'Connection: close' http://$VIP/ &"
+	background $client wrk -t 1 -c 32 -d "${1}s" -H "Connection: close" \
+		http://$VIP/ >"$SCRATCH/wrk" 2>&1
+	wrk=$!
+}
+
+under_load() {
+	heading "2. Under load, with a connection for every page"
+	load 16
+	rates 3
+	heading "3. One backend is drained: what it has goes on, nothing new comes"
+	weir backend drain tcp $VIP 10.9.11.1
+	rates 3
+	heading "4. Another one joins, with three times the weight"
+	weir backend add tcp $VIP 10.9.13.1 weight 3
+	rates 3
+	heading "5. And the first one comes back"
+	weir backend set tcp $VIP 10.9.11.1 state up
+	rates 3
+	wait "$wrk"
+}
+
+outcome() {
+	local errors requests
+	requests=$(awk '/requests in/ { print $1 }' "$SCRATCH/wrk")
+	errors=$(awk '/Socket errors/ { gsub(",", ""); n += $4 + $6 + $8 + $10 }
+		/Non-2xx/ { n += $NF } END { print n + 0 }' "$SCRATCH/wrk")
+	heading "6. The outcome"
+	grep -E 'requests in|Requests/sec|Socket errors|Non-2xx' "$SCRATCH/wrk"
+	printf '\n%s%s requests, %s failed.%s\n' "$bold" "${requests:-no}" "$errors" "$plain"
+	weir service list
+	weir backend list
+	[ "$errors" = 0 ] && [ -n "$requests" ] || failed "requests failed"
+}
+
+end() {
+	heading "7. And off again"
+	weir detach --all
+	say
+	say "The namespaces go too; nothing is left. The page of commands: man weir, or weir help."
 }
 
 scene
-attach
-rates
-drop
-block_list
-limit
-handshakes
-overflow
-detach
+set_up
+under_load
+outcome
+end

@@ -149,8 +149,10 @@ site_backend() { # SHAPE NUMBER NAMESPACE
 	addresses4+=("10.9.$net.$own") addresses6+=("fd09:$net::$own")
 	address "$3" eth0 "10.9.$net.$own/24" "fd09:$net::$own/64" "fe80::$own/64"
 	default_ways "$3" "$way4" "$way6"
-	# For direct return: the VIPs are its own, but it does not tell the LAN.
-	inside "$3" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+	# For direct return: the VIPs are its own, but it does not tell the LAN. The router, asked to
+	# send back into the LAN, would tell it a shorter way, which holds for one balancer only.
+	inside "$3" sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 \
+		net.ipv6.conf.eth0.accept_redirects=0
 	address "$3" lo $VIP4/32 $VIP6/128
 }
 

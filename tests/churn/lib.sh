@@ -88,7 +88,7 @@ serve_all() {
 
 # Load on both families at once, until load_end or for at most 60 seconds.
 load_begin() { # CHURN-ARGUMENTS...
-	background "$client" timeout -k 2 100 "$CHURN" load "$@" "${VIPS[@]}" \
+	background "$client" timeout -k 30 100 "$CHURN" load "$@" "${VIPS[@]}" \
 		>"$outcome" 2>"$outcome.broken"
 	loading=$!
 	await 10 grep -q ready "$outcome.broken"
@@ -106,7 +106,7 @@ told() { # JQ-FILTER
 # No connection broke, and none but served ones were counted.
 unbroken() { # TEXT
 	{ cat "$outcome"; head -n 20 "$outcome.broken"; } >"$OUTPUT"
-	jq -e '.broken == 0 and .connections == .finished and .connections > 0' "$outcome" >/dev/null
+	[ "$(told '.broken == 0 and .connections == .finished and .connections > 0')" = true ]
 	report $? "$1: $(told '"\(.broken) of \(.connections) connections broken"')"
 }
 
@@ -114,9 +114,10 @@ moving() { # BALANCER
 	balancer "$1" -j service list | jq '[.services[].slots_moving] | add'
 }
 
+# The site goes, and another one may come.
 rest() {
-	rm -rf "$SCRATCH/rest"
 	local name
+	disown -a
 	for name in "${NAMESPACES[@]}"; do
 		remove_namespace "$name"
 	done

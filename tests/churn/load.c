@@ -150,8 +150,8 @@ static void break_off(struct connection *c, enum cause cause, double t)
 	else if (c->name_heard == NAME_SIZE)
 		server_named(c->name)->broken++;
 	fprintf(stderr,
-		"%.3f %s: target %u port %u server %s, open for %.3f s, said %lu heard %lu\n",
-		t - started, cause_names[cause], c->target, ntohs(here.at.v4.sin_port),
+		"%.3f %s: target %u port %u server %s, open for %.3f s, said %lu heard %lu\n", t,
+		cause_names[cause], c->target, ntohs(here.at.v4.sin_port),
 		c->name_heard == NAME_SIZE ? c->name : "-", t - c->begun, (unsigned long)c->said,
 		(unsigned long)c->heard);
 	broken[cause]++;
