@@ -4,12 +4,9 @@
  * and compares; it never passes or fails on a time.
  *
  * Cases are interleaved: a round takes one sample of each, so that a change of the machine's speed
- * meets all. `net` is the cost above the empty program in the same surroundings: its minimum is
- * that of the case less that of its empty program, its median that of the rounds' differences.
- * Peers are compared by the minimum, which other load on the machine disturbs least.
+ * meets all.
  */
 #include <errno.h>
-#include <jansson.h>
 #include <linux/in.h>
 #include <linux/pkt_cls.h>
 #include <sched.h>
@@ -17,22 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "report.h"
 #include "loader/base/error.h"
 
-static struct {
-	int rounds;
-	__u32 repeat;
-	const char *only;
-	bool json;
-} settings = {.rounds = 11, .repeat = 900000};
-
-struct figures {
-	double bare_min, min, median, net_min, net_median;
-};
+static struct settings settings = {.rounds = 11, .repeat = 900000};
 
 static struct bench bench;
 
@@ -50,11 +37,11 @@ struct bench_case *bench_add(struct bench *b, const char *hook, const char *name
 	return c;
 }
 
-static struct bench_case *find(const char *name)
+struct bench_case *bench_find(struct bench *b, const char *name)
 {
-	for (int i = 0; i < bench.count; i++)
-		if (!strcmp(bench.cases[i].name, name))
-			return &bench.cases[i];
+	for (int i = 0; i < b->count; i++)
+		if (!strcmp(b->cases[i].name, name))
+			return &b->cases[i];
 	return NULL;
 }
 
@@ -62,7 +49,8 @@ static struct bench_case *find(const char *name)
 static void choose(void)
 {
 	for (int i = 0; i < bench.count; i++) {
-		struct bench_case *c = &bench.cases[i], *peer = c->peer ? find(c->peer) : NULL;
+		struct bench_case *c = &bench.cases[i],
+				  *peer = c->peer ? bench_find(&bench, c->peer) : NULL;
 
 		if (settings.only && !strstr(c->name, settings.only))
 			continue;
@@ -90,47 +78,6 @@ static int add_noise(void)
 	return err ? err : plain(tc, empty_tc, TC_ACT_UNSPEC);
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static double median(double *values, int count)
-{
-	qsort(values, count, sizeof(*values), by_value);
-	return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
-static double least(const double *values, int count)
-{
-	double min = values[0];
-
-	for (int i = 1; i < count; i++)
-		if (values[i] < min)
-			min = values[i];
-	return min;
-}
-
-static struct figures summarize(const struct bench_case *c)
-{
-	double sorted[BENCH_ROUNDS], net[BENCH_ROUNDS];
-	struct figures f = {
-		.bare_min = least(c->bare_ns, settings.rounds),
-		.min = least(c->ns, settings.rounds),
-	};
-
-	for (int i = 0; i < settings.rounds; i++) {
-		sorted[i] = c->ns[i];
-		net[i] = c->ns[i] - c->bare_ns[i];
-	}
-	f.median = median(sorted, settings.rounds);
-	f.net_min = f.min - f.bare_min;
-	f.net_median = median(net, settings.rounds);
-	return f;
-}
-
 static int take(const struct bench_case *c, const struct entry *entry, double *ns)
 {
 	return c->live ? live_sample(c, entry, settings.repeat, ns)
@@ -156,79 +103,6 @@ static int measure(void)
 		fprintf(stderr, "round %d of %d\n", round + 1, settings.rounds);
 	}
 	return 0;
-}
-
-static const char *cpu_model(void)
-{
-	static char line[256] = "unknown CPU";
-	FILE *f = fopen("/proc/cpuinfo", "r");
-	char *colon = NULL;
-
-	while (f && !colon && fgets(line, sizeof(line), f))
-		if (!strncmp(line, "model name", 10))
-			colon = strchr(line, ':');
-	if (f)
-		fclose(f);
-	line[strcspn(line, "\n")] = 0;
-	return colon ? colon + 2 : "unknown CPU";
-}
-
-static void print_table(const char *kernel)
-{
-	printf("%s, Linux %s, %d rounds of %u packets\n\n", cpu_model(), kernel, settings.rounds,
-	       settings.repeat);
-	printf("| hook | case | empty ns | ns min | **net ns min** | net ns median | times empty | "
-	       "net, times peer |\n");
-	printf("|---|---|--:|--:|--:|--:|--:|--:|\n");
-	for (int i = 0; i < bench.count; i++) {
-		const struct bench_case *c = &bench.cases[i],
-					*peer = c->peer ? find(c->peer) : NULL;
-		struct figures f = summarize(c);
-
-		if (!c->wanted)
-			continue;
-		printf("| %s | %s | %.1f | %.1f | **%.1f** | %.1f | %.2f | ", c->hook, c->name,
-		       f.bare_min, f.min, f.net_min, f.net_median, f.min / f.bare_min);
-		if (peer)
-			printf("%.2f |\n", f.net_min / summarize(peer).net_min);
-		else
-			printf("- |\n");
-	}
-}
-
-static json_t *case_document(const struct bench_case *c)
-{
-	const struct bench_case *peer = c->peer ? find(c->peer) : NULL;
-	struct figures f = summarize(c);
-	json_t *document = json_pack(
-		"{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "hook", c->hook, "case", c->name,
-		"empty_ns_min", f.bare_min, "ns_min", f.min, "ns_median", f.median, "net_ns_min",
-		f.net_min, "net_ns_median", f.net_median, "ratio_to_empty", f.min / f.bare_min);
-
-	if (peer) {
-		struct figures p = summarize(peer);
-
-		json_object_set_new(document, "peer", json_string(peer->name));
-		json_object_set_new(document, "net_ratio_min", json_real(f.net_min / p.net_min));
-		json_object_set_new(document, "net_ratio_median",
-				    json_real(f.net_median / p.net_median));
-	}
-	return document;
-}
-
-static void print_json(const char *kernel)
-{
-	json_t *cases = json_array();
-	json_t *document = json_pack("{s:s, s:s, s:i, s:i, s:o}", "cpu", cpu_model(), "kernel",
-				     kernel, "rounds", settings.rounds, "packets_per_sample",
-				     (int)settings.repeat, "cases", cases);
-
-	for (int i = 0; i < bench.count; i++)
-		if (bench.cases[i].wanted)
-			json_array_append_new(cases, case_document(&bench.cases[i]));
-	json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
-	putchar('\n');
-	json_decref(document);
 }
 
 /* Caches stay warm; other load on the CPU costs wall time only, which is not what is measured. */
@@ -287,7 +161,6 @@ static void parse_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct utsname host;
 	int err;
 
 	parse_options(argc, argv);
@@ -304,18 +177,17 @@ int main(int argc, char **argv)
 	if (!err)
 		err = add_balance(&bench);
 	if (!err)
+		err = add_balance_live(&bench);
+	if (!err)
 		err = add_weir_tc(&bench);
 	choose();
 	if (!err)
 		err = measure();
+	if (!err)
+		err = bench_report(&bench, &settings);
 	if (err) {
 		fprintf(stderr, "%s\n", failure() ? failure() : strerror(-err));
 		return 2;
 	}
-	uname(&host);
-	if (settings.json)
-		print_json(host.release);
-	else
-		print_table(host.release);
 	return 0;
 }

@@ -28,6 +28,13 @@ struct entry {
 	const volatile __u64 *varied; /* packets changed so far; NULL: not behind a wrapper */
 };
 
+/* Where live frames end, see live.c. */
+enum live_end {
+	LIVE_AT_PROGRAM,
+	LIVE_BACK,
+	LIVE_ELSEWHERE,
+};
+
 struct bench_case {
 	const char *hook; /* "XDP" or "TC" */
 	const char *name;
@@ -38,7 +45,9 @@ struct bench_case {
 	const void *owner;
 	bool uncounted; /* instead, `counted` must stay where it is */
 	bool live;	/* frames over veth devices, see live.c; no verdicts are checked */
-	bool redirects; /* live: they go on to the second pair */
+	enum live_end end;
+	int generator;		/* live: fd of the program that sends the frames */
+	struct packet *arrives; /* live: as what the frames arrive; NULL: as they were */
 	bool wanted;
 	double bare_ns[BENCH_ROUNDS];
 	double ns[BENCH_ROUNDS];
@@ -53,12 +62,15 @@ struct bench {
 
 /* bench.c: a new case, to be filled in. There is always room. */
 struct bench_case *bench_add(struct bench *bench, const char *hook, const char *name);
+/* The case of that name; NULL: not there. */
+struct bench_case *bench_find(struct bench *bench, const char *name);
 
 /* cases_*.c: each adds its cases. Objects stay loaded until the process ends. */
 int add_weir_xdp(struct bench *bench);
 int add_xdp_filter(struct bench *bench);
 int add_weir_tc(struct bench *bench);
 int add_balance(struct bench *bench);
+int add_balance_live(struct bench *bench);
 
 /* sample.c: mean ns of CPU time per packet over `repeat` packets. */
 int sample(const struct bench_case *c, const struct entry *entry, __u32 repeat, double *ns);
@@ -75,17 +87,27 @@ __u64 cell_packets(const void *cell);
 const struct cell *cell_of(const struct weir_xdp_bpf *skel, enum weir_verdict verdict,
 			   enum weir_class class);
 
-/* live.c: creates the devices; ifindex of the one to redirect to; one sample. */
+/* live.c: creates the devices; one sample. */
 int live_prepare(void);
-__u32 live_exit(void);
 int live_sample(const struct bench_case *c, const struct entry *entry, __u32 repeat, double *ns);
+/* ifindex of the device that the program under test has, and of the one to redirect to. */
+__u32 live_device(void);
+__u32 live_exit(void);
 /* Fills in both entries: the receiver runs `program` instead of the empty one of that name. */
 int live_case(struct bench_case *c, const struct bpf_program *program, const char *empty,
-	      bool redirects);
+	      enum live_end end);
+/* The same for a program that changes the frame: to `arrives`, which is looked for where it ends. */
+int live_changing_case(struct bench_case *c, const struct bpf_program *program, const char *empty,
+		       enum live_end end, const struct packet *arrives);
 
 /* vary.c: a program that does nothing but return, loaded once; NULL with a fail() line. */
 const struct bpf_program *empty_program(const char *name);
-int empty_redirect_to(__u32 ifindex); /* the device that empty_redirect sends to */
+/* The device that empty_redirect or empty_redirect_back sends to. */
+int empty_redirect_to(enum bench_exit exit, __u32 ifindex);
+/* empty_receive counts the frames that begin so and have this length: the counter. */
+const volatile __u64 *await_frames(const struct packet *frame);
+/* fd of a program that makes each live frame this one and sends it; < 0 with a fail() line. */
+int live_generator(const struct packet *packet);
 /* vary.c: fills in both entries of a case, with the subject's verdict. */
 int plain(struct bench_case *c, const struct bpf_program *program, __u32 verdict);
 

@@ -103,6 +103,7 @@ static struct balance_run *open_mode(enum weir_mode mode, bool over6)
 	add_service(&services, MOVING_OLD, IPPROTO_TCP, mode, over6);
 	add_service(&services, VIP4, IPPROTO_UDP, mode, over6);
 	add_service(&services, VIP6, IPPROTO_TCP, mode, over6);
+	add_service(&services, VIP6, IPPROTO_UDP, mode, over6);
 	balance_run_open(run, &setup);
 	move_all(run, 2);
 	move_all(run, 3);
@@ -226,6 +227,10 @@ static int add_dsr_l2(struct bench *bench)
 		{"weir, dsr-l2: TCP, IPv6, 1M flows", VIP6, .proto = IPPROTO_TCP, .clients = K * K},
 		{"weir, dsr-l2: UDP, IPv4, 1 flow", .proto = IPPROTO_UDP, .clients = 1},
 		{"weir, dsr-l2: UDP, IPv4, 1M flows", .proto = IPPROTO_UDP, .clients = K * K},
+		{"weir, dsr-l2: UDP, IPv6, 1 flow", VIP6, .proto = IPPROTO_UDP, .clients = 1},
+		{"weir, dsr-l2: UDP, IPv6, 1M flows", VIP6, .proto = IPPROTO_UDP, .clients = K * K},
+		{"weir, dsr-l2: SYN, IPv4, 1 flow", .proto = IPPROTO_TCP, .flags = PACKET_SYN,
+		 .clients = 1},
 		{"weir, dsr-l2: SYN, IPv4, 1M flows", .proto = IPPROTO_TCP, .flags = PACKET_SYN,
 		 .clients = K * K},
 		{"weir, dsr-l2: slot moving, flow remembered, 1 flow", MOVING, .proto = IPPROTO_TCP,
@@ -322,6 +327,8 @@ static int add_nat(struct bench *bench)
 		 .clients = K, .begun = true},
 		{"weir, nat: TCP, IPv4, to the backend, 16k flows", .proto = IPPROTO_TCP,
 		 .clients = 16 * K, .begun = true},
+		{"weir, nat: TCP, IPv4, to the backend, 64k flows", .proto = IPPROTO_TCP,
+		 .clients = 64 * K, .begun = true},
 		{"weir, nat: TCP, IPv6, to the backend, 1 flow", VIP6, .proto = IPPROTO_TCP,
 		 .clients = 1, .begun = true},
 		{"weir, nat: UDP, IPv4, to the backend, 1 flow", .proto = IPPROTO_UDP,

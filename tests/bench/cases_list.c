@@ -62,6 +62,6 @@ int add_list_case(struct bench *bench, const struct list_case *listed)
 	draw_address(&source, address);
 	packet_set_source(&c->packet, address);
 	if (listed->live)
-		return live_case(c, listed->program, "empty_xdp", false);
+		return live_case(c, listed->program, "empty_xdp", LIVE_AT_PROGRAM);
 	return plain(c, listed->program, listed->verdict);
 }

@@ -65,7 +65,7 @@ static int add_counting(struct bench *bench)
 		return err;
 	c = add_case(bench, "weir, counting only: passed, live on veth", &tcp4,
 		     cell_of(skel, WEIR_PASS, WEIR_TCP4));
-	return live_case(c, xdp_program_of(skel), "empty_pass", false);
+	return live_case(c, xdp_program_of(skel), "empty_pass", LIVE_AT_PROGRAM);
 }
 
 enum how {
@@ -252,7 +252,7 @@ static int add_rules(struct bench *bench)
 		return err;
 	c = add_case(bench, "weir, redirect rule: live from veth to veth", &tcp4,
 		     cell_of(skel, WEIR_REDIRECT, WEIR_TCP4));
-	return live_case(c, xdp_program_of(skel), "empty_redirect", true);
+	return live_case(c, xdp_program_of(skel), "empty_redirect", LIVE_ELSEWHERE);
 }
 
 int add_weir_xdp(struct bench *bench)

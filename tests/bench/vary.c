@@ -222,9 +222,9 @@ int vary_connections(struct bench_case *c, const struct bpf_program *program,
 	return err;
 }
 
-int empty_redirect_to(__u32 ifindex)
+int empty_redirect_to(enum bench_exit exit, __u32 ifindex)
 {
-	__u32 key = 0;
+	__u32 key = exit;
 	int err;
 
 	if (!empty_program("empty_redirect"))
@@ -232,4 +232,24 @@ int empty_redirect_to(__u32 ifindex)
 	err = bpf_map__update_elem(empty->maps.exits, &key, sizeof(key), &ifindex, sizeof(ifindex),
 				   BPF_ANY);
 	return err ? fail(err, "bench: devmap: %s", strerror(-err)) : 0;
+}
+
+const volatile __u64 *await_frames(const struct packet *frame)
+{
+	memcpy(empty->bss->awaited, frame->bytes, sizeof(empty->bss->awaited));
+	empty->bss->awaited_length = frame->length;
+	return (const volatile __u64 *)&empty->bss->arrived;
+}
+
+int live_generator(const struct packet *packet)
+{
+	struct wrapper_bpf *skel = open_only("live_generate4");
+	int err = skel ? wrapper_bpf__load(skel) : -EINVAL;
+
+	if (!skel)
+		return err;
+	if (err)
+		return fail(err, "bench: live_generate4 does not load: %s", strerror(-err));
+	restore_to(skel, packet, 1);
+	return bpf_program__fd(skel->progs.live_generate4);
 }

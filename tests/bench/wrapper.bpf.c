@@ -27,7 +27,7 @@ struct target reply SEC(".maps");   /* what sees the packets of the other direct
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, 1);
+	__uint(max_entries, BENCH_EXITS);
 	__type(key, __u32);
 	__type(value, __u32);
 } exits SEC(".maps");
@@ -41,6 +41,9 @@ __u32 length;
 __u32 clients; /* a power of two less 1; 0: the one of the original */
 __u64 packets;
 __u32 step;
+__u64 awaited[BENCH_AWAITED]; /* what a live frame begins with when it has arrived */
+__u64 awaited_length;
+__u64 arrived;
 
 /* The words of the IP header and what follows it, or NULL when there are fewer than `count`. */
 static __always_inline __u32 *words(long data, long end, __u32 count)
@@ -77,7 +80,30 @@ int empty_tx(struct xdp_md *ctx __attribute__((unused)))
 SEC("xdp")
 int empty_redirect(struct xdp_md *ctx __attribute__((unused)))
 {
-	return bpf_redirect_map(&exits, 0, XDP_DROP);
+	return bpf_redirect_map(&exits, BENCH_ELSEWHERE, XDP_DROP);
+}
+
+SEC("xdp")
+int empty_redirect_back(struct xdp_md *ctx __attribute__((unused)))
+{
+	return bpf_redirect_map(&exits, BENCH_BACK, XDP_DROP);
+}
+
+/* At the far end of live frames. It takes the same steps for all of them. */
+SEC("xdp")
+int empty_receive(struct xdp_md *ctx)
+{
+	const __u64 *word = (void *)(long)ctx->data;
+	const void *end = (void *)(long)ctx->data_end;
+	__u64 differs = (end - (void *)word) ^ awaited_length;
+
+	if ((void *)(word + BENCH_AWAITED) > end)
+		return XDP_DROP;
+#pragma unroll
+	for (int i = 0; i < BENCH_AWAITED; i++)
+		differs |= word[i] ^ awaited[i];
+	arrived += !differs;
+	return XDP_DROP;
 }
 
 SEC("xdp")
@@ -167,6 +193,18 @@ SEC("xdp")
 int restore_client6(struct xdp_md *ctx)
 {
 	return restore(ctx, &(struct client_words){2, 5, 0});
+}
+
+/* Live frames are used again with the bytes that the last program left in them. */
+SEC("xdp")
+int live_generate4(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+
+	if (data + ETH_HLEN + sizeof(line) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	put_line(data, &(struct client_words){1, 2, 32});
+	return XDP_TX;
 }
 
 SEC("tc")

@@ -9,6 +9,15 @@
 
 #define BENCH_LINE 11 /* 64-bit words that are restored: Ethernet, IPv6 and TCP with a timestamp */
 
+#define BENCH_AWAITED 5 /* 64-bit words that arrived live frames are compared in */
+
+/* Devices that the empty programs redirect to. */
+enum bench_exit {
+	BENCH_ELSEWHERE,
+	BENCH_BACK, /* where the frame came in */
+	BENCH_EXITS,
+};
+
 enum bench_exchange {
 	BENCH_SYN,
 	BENCH_SYNACK,
