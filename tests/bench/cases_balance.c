@@ -16,14 +16,15 @@
 #include "loader/base/error.h"
 #include "tests/balance_run.h"
 
-#define VIP4	   PACKET_SERVER
-#define VIP6	   PACKET_SERVER6
-#define MOVING	   "192.0.2.2" /* its flows are remembered */
-#define MOVING_OLD "192.0.2.3" /* its flows are not */
-#define PORT	   443
-#define BACKENDS   4
-#define K	   1024u
-#define BUCKETS	   (1u << 17) /* so many that 16k flows all find room */
+#define VIP4	    PACKET_SERVER
+#define VIP6	    PACKET_SERVER6
+#define MOVING	    "192.0.2.2" /* its flows are remembered */
+#define MOVING_OLD  "192.0.2.3" /* its flows are not */
+#define PORT	    443
+#define BACKENDS    4
+#define K	    1024u
+#define BUCKETS	    (1u << 17) /* so many that 16k flows all find room */
+#define NAT_BUCKETS (1u << 19) /* and 64k */
 
 struct balance_case {
 	const char *name;
@@ -91,15 +92,17 @@ static struct balance_run *open_mode(enum weir_mode mode, bool over6)
 {
 	struct address own[] = {test_address(TEST_OWN4), test_address(TEST_OWN6)};
 	struct balance services = {};
-	struct balance_setup setup = {.services = &services, .nat_ports = BUCKETS};
+	struct balance_setup setup = {.services = &services, .nat_ports = NAT_BUCKETS};
 	struct balance_run *run = calloc(1, sizeof(*run));
 
 	if (!run)
 		abort();
 	if (mode == WEIR_NAT)
 		setup.nat_sources = (struct nat_sources){.address = own, .count = 2};
-	add_service(&services, VIP4, IPPROTO_TCP, mode, over6)->buckets = BUCKETS;
-	add_service(&services, MOVING, IPPROTO_TCP, mode, over6)->buckets = BUCKETS;
+	add_service(&services, VIP4, IPPROTO_TCP, mode, over6)->buckets =
+		mode == WEIR_NAT ? NAT_BUCKETS : BUCKETS;
+	add_service(&services, MOVING, IPPROTO_TCP, mode, over6)->buckets =
+		mode == WEIR_NAT ? 0 : BUCKETS;
 	add_service(&services, MOVING_OLD, IPPROTO_TCP, mode, over6);
 	add_service(&services, VIP4, IPPROTO_UDP, mode, over6);
 	add_service(&services, VIP6, IPPROTO_TCP, mode, over6);
