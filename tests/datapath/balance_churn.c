@@ -145,11 +145,11 @@ static struct slot_range range_of(struct world *w)
 /* As weir does it once in a while. */
 static __u32 settle(struct world *w)
 {
-	struct flow_tables tables = {.dsr = w->run.flows, .tick = balance_run_now()};
+	struct flow_tables tables = {.dsr = w->run.maps.flows, .tick = balance_run_now()};
 	struct slot_range range = range_of(w);
 	bool needed[SLOTS] = {};
 
-	flows_mark(&tables, &w->run.services.services[0], range.slot, needed);
+	assert_int_equal(flows_mark(&tables, &w->run.services.services[0], range.slot, needed), 0);
 	return slots_settle(&range, needed, w->idle.idle);
 }
 
