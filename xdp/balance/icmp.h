@@ -78,6 +78,14 @@ static __always_inline __u32 read_quote6(struct xdp_md *ctx, struct packet *r, _
 	return found & 0xffff;
 }
 
+/* The compiler, which knows that an offset is small, would leave the mask in header_at() out; the
+ * verifier of 6.1 does not know it in the register that is used. */
+static __always_inline __u32 unbound(__u32 offset)
+{
+	asm volatile("" : "+r"(offset));
+	return offset;
+}
+
 /* The quoted packet, reversed. Of its transport header only the ports need be there. */
 static __always_inline bool read_quote(struct xdp_md *ctx, const struct packet *p, struct packet *r)
 {
@@ -86,10 +94,12 @@ static __always_inline bool read_quote(struct xdp_md *ctx, const struct packet *
 
 	if (at > WEIR_L4_MASK)
 		return false;
+	at = unbound(at);
 	r->family = p->family;
 	at = p->family == 4 ? read_quote4(ctx, r, at) : read_quote6(ctx, r, at, stop);
 	if (!at || at > WEIR_L4_MASK || at + sizeof(*ports) > stop)
 		return false;
+	at = unbound(at);
 	ports = header_at(ctx, at, sizeof(*ports));
 	if (!ports)
 		return false;
