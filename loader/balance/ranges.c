@@ -7,7 +7,7 @@
 #include "loader/base/error.h"
 
 #define FLOWS_TO_SLOT 2
-#define NAT_FLOWS     16384u
+#define NAT_FLOWS     65536u
 #define BACKENDS_ROOM 64u /* the least that maps have room for */
 #define SERVICES_ROOM 16u
 

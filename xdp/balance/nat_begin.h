@@ -237,6 +237,7 @@ __noinline __u32 weir_choose_port(struct xdp_md *ctx, __u32 index, __u32 backend
 enum {
 	WAY_TAKEN,
 	WAY_HALF_OPEN, /* a new flow which had its time for a handshake */
+	WAY_CLOSED,    /* one that has ended, and whose last packets had theirs */
 	WAY_OVER,
 	WAY_ITS_OWN,
 };
@@ -252,6 +253,8 @@ static __always_inline __u32 way_rank(const struct weir_service *s, const struct
 	if (WEIR_LIFE_STATE(life) == WEIR_NAT_NEW &&
 	    ticks_since(WEIR_LIFE_TICK(life), now) > WEIR_SYN_TICKS)
 		return WAY_HALF_OPEN;
+	if (WEIR_LIFE_STATE(life) == WEIR_NAT_CLOSING && ticks_since(WEIR_LIFE_TICK(life), now) > 1)
+		return WAY_CLOSED;
 	return WAY_TAKEN;
 }
 
