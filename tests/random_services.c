@@ -159,7 +159,7 @@ static __u64 half(const __u8 *byte)
 	return value;
 }
 
-/* The mixing that xdp/balance/churn.h makes part of the ABI. */
+/* The mixing that xdp/balance/hash.h makes part of the ABI. */
 static __u64 mixed(__u64 value)
 {
 	for (int round = 0; round < 2; round++) {
@@ -171,10 +171,11 @@ static __u64 mixed(__u64 value)
 
 __u64 twin_hash(const struct tuple *tuple, bool by_source)
 {
+	const __u64 golden = 0x9e3779b97f4a7c15ull;
 	__u64 source = half(tuple->source.byte), hash;
 
 	if (tuple->source.family == 6)
-		source = mixed(source ^ 0x9e3779b97f4a7c15ull) + half(tuple->source.byte + 8);
+		source = mixed(source ^ golden) + half(tuple->source.byte + 8) * golden;
 	hash = mixed(source ^ ((__u64)tuple->sport << 16 | tuple->dport));
 	if (by_source)
 		hash = mixed(source) >> 40 << 40 | hash << 24 >> 24;

@@ -313,17 +313,18 @@ static __always_inline struct moving_flow moving_of(const struct flow *flow,
  * once, and off the way of all other flows. */
 __noinline __u32 weir_moving(const struct flow *flow, __u32 index)
 {
-	__u64 *slot = bpf_map_lookup_elem(&slots, &index), seen;
 	const struct weir_service_head *t;
 	struct weir_flow_bucket *bucket;
 	const struct weir_service *s;
 	struct moving_flow moving;
 	__u32 backend, now;
+	__u64 *slot, seen;
 
-	if (!config.modes || !flow || !slot)
+	if (!config.modes || !flow)
 		return 0;
+	slot = bpf_map_lookup_elem(&slots, &index);
 	t = service_table();
-	if (!t)
+	if (!slot || !t)
 		return 0;
 	s = service_at(t, flow->service);
 	seen = *(volatile __u64 *)slot;
