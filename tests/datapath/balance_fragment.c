@@ -3,8 +3,6 @@
 #include <arpa/inet.h>
 #include <linux/bpf.h>
 #include <linux/in.h>
-#include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +20,6 @@
 #define PAYLOAD	  64 /* of a fragment */
 #define STACK	  -1
 #define DROPPED	  -2
-#define RACES	  20000
 
 /* In each of them services of both families at the same port. */
 enum place {
@@ -528,66 +525,6 @@ static void test_explained(void **state)
 	}
 }
 
-/* ---- two CPUs at once ---- */
-
-struct racer {
-	int cpu;
-	int piece;
-	volatile int *turn;
-	int outcome[RACES];
-};
-
-static void *race(void *arg)
-{
-	struct racer *racer = arg;
-	struct pieces d = datagram(4, IPPROTO_UDP, ONE_EACH, 0, 0);
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(racer->cpu, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-	for (int i = 0; i < RACES; i++) {
-		struct xdp_result r;
-		struct packet packet;
-
-		d.id = i;
-		d.sport = i;
-		build(&packet, &d, racer->piece, 2);
-		__sync_fetch_and_add(racer->turn, 1);
-		while (*racer->turn < 2 * (i + 1))
-			;
-		xdp_run_only(&run.xdp, &packet, &r);
-		racer->outcome[i] =
-			r.code == XDP_TX ? r.packet.bytes[4] << 8 | r.packet.bytes[5] : DROPPED;
-	}
-	return NULL;
-}
-
-static void test_two_cpus(void **state)
-{
-	static struct racer first = {.cpu = 0, .piece = 0}, later = {.cpu = 1, .piece = 1};
-	volatile int turn = 0;
-	pthread_t thread;
-	int guesses = 0;
-	cpu_set_t was;
-
-	(void)state;
-	sched_getaffinity(0, sizeof(was), &was);
-	if (CPU_COUNT(&was) < 2)
-		skip();
-	first.turn = later.turn = &turn;
-	assert_int_equal(pthread_create(&thread, NULL, race, &later), 0);
-	race(&first);
-	pthread_join(thread, NULL);
-	sched_setaffinity(0, sizeof(was), &was);
-	for (int i = 0; i < RACES; i++) {
-		assert_int_equal(first.outcome[i], later.outcome[i]);
-		guesses += first.outcome[i] == first.outcome[0];
-	}
-	/* Each was the faster one now and then. */
-	print_message("# %d of %d by one backend\n", guesses, RACES);
-}
-
 #define TEST(function) cmocka_unit_test_setup(function, each)
 
 int main(void)
@@ -605,7 +542,6 @@ int main(void)
 		TEST(test_moving_slot),
 		TEST(test_tunnel),
 		TEST(test_explained),
-		TEST(test_two_cpus),
 	};
 
 	xdp_run_prepare();

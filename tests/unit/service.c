@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "loader/base/error.h"
-#include "tests/random_rules.h"
+#include "tests/any_service.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 
@@ -456,77 +456,13 @@ static void test_endpoints(void **state)
 
 /* ---- text of anything ---- */
 
-static struct address random_host(struct dice *d, unsigned int family)
-{
-	struct address a = {.family = family, .bits = family == 4 ? 32 : 128};
-
-	for (unsigned int i = 0; i < a.bits / 8u; i++)
-		a.byte[i] = dice_percent(d, 40) ? 0 : dice_word(d);
-	a.byte[0] = family == 4 ? 1 + dice_below(d, 126) : 0x20;
-	return a;
-}
-
-static struct address random_source(struct dice *d, const struct service *s)
-{
-	struct address a = {};
-
-	if (s->mode == WEIR_DSR_L2 || dice_percent(d, 50))
-		return a;
-	if (s->mode == WEIR_NAT)
-		return random_host(d, s->address.family);
-	a = random_host(d, s->address.family == 6 || dice_percent(d, 50) ? 6 : 4);
-	a.bits = 8 + dice_below(d, a.bits - 7);
-	for (unsigned int bit = a.bits; bit < 128; bit++)
-		a.byte[bit / 8] &= ~(0x80 >> bit % 8);
-	return a;
-}
-
-static struct service random_service(struct dice *d)
-{
-	bool udp = dice_percent(d, 50);
-	struct service s = {
-		.proto = udp ? IPPROTO_UDP : IPPROTO_TCP,
-		.mode = dice_below(d, WEIR_MODES),
-		.by_source = dice_percent(d, 30),
-		.address = random_host(d, dice_percent(d, 50) ? 4 : 6),
-		.port = dice_percent(d, 20) ? 0 : 1 + dice_below(d, 65535),
-		.idle = dice_percent(d, 50) ? (udp ? 60 : 900) : 1 + dice_below(d, 32400),
-	};
-
-	s.free = udp && s.mode != WEIR_NAT && dice_percent(d, 50);
-	s.mss = !udp && dice_percent(d, 50) ? 536 + dice_below(d, 9160 - 535) : 0;
-	s.flows_wanted = dice_percent(d, 50) ? 64 + dice_below(d, (1 << 24) - 63) : 0;
-	s.slots_wanted = dice_percent(d, 50) ? 1024u << dice_below(d, 11) : 0;
-	s.source = random_source(d, &s);
-	return s;
-}
-
-static struct backend random_backend(struct dice *d, const struct service *s)
-{
-	struct backend b = {
-		.service = s->index,
-		.weight = 1 + dice_below(d, WEIR_MAX_WEIGHT),
-		.state = dice_below(d, BACKEND_LEAVING),
-	};
-	bool other = s->mode == WEIR_DSR_IPIP && dice_percent(d, 30);
-
-	do
-		b.address = random_host(d, other ? 6 : s->address.family);
-	while (address_equal(&b.address, &s->address));
-	if (s->mode == WEIR_NAT && dice_percent(d, 50))
-		b.port = 1 + dice_below(d, 65535);
-	if (b.port == s->port)
-		b.port = 0;
-	return b;
-}
-
 static void test_random_round_trip(void **state)
 {
 	struct dice dice = dice_from_environment();
 
 	(void)state;
 	for (int i = 0; i < 20000; i++) {
-		struct service service = random_service(&dice), again;
+		struct service service = any_service(&dice), again;
 		struct backend backend, *list;
 		char text[SERVICE_TEXT], words[BACKEND_NAME + 40], name[BACKEND_NAME];
 		size_t count;
@@ -539,7 +475,7 @@ static void test_random_round_trip(void **state)
 		service_format_name(&service, text);
 		assert_true(strlen(text) < SERVICE_NAME);
 
-		backend = random_backend(&dice, &service);
+		backend = any_backend(&dice, &service);
 		backend_format_name(&backend, name);
 		assert_true(strlen(name) < sizeof(name));
 		snprintf(words, sizeof(words), "%s weight %u state %s", name, backend.weight,
@@ -583,222 +519,6 @@ static void test_longest_text(void **state)
 	assert_true(strlen(name) < BACKEND_NAME);
 }
 
-/* ---- the set ---- */
-
-#define SERVICES_MOST 24
-#define BACKENDS_MOST 400
-
-/* The same, kept without any order. */
-struct twin {
-	struct service services[SERVICES_MOST];
-	struct backend backends[BACKENDS_MOST];
-	size_t service_count, backend_count;
-	__u32 next_index;
-};
-
-static bool same_service(const struct service *a, const struct service *b)
-{
-	return a->proto == b->proto && a->port == b->port &&
-	       address_equal(&a->address, &b->address);
-}
-
-static bool same_backend(const struct backend *a, const struct backend *b)
-{
-	return a->service == b->service && a->port == b->port &&
-	       address_equal(&a->address, &b->address);
-}
-
-/* Family, address, port: "stands before". */
-static bool before(const struct backend *a, const struct backend *b)
-{
-	int order = a->address.family - b->address.family;
-
-	if (!order)
-		order = memcmp(a->address.byte, b->address.byte, 16);
-	return order ? order < 0 : a->port < b->port;
-}
-
-static void assert_same_set(const struct balance *b, const struct twin *t)
-{
-	size_t seen = 0;
-
-	assert_int_equal(b->service_count, t->service_count);
-	assert_int_equal(b->backend_count, t->backend_count);
-	for (size_t i = 0; i < t->service_count; i++) {
-		const struct service *s = &t->services[i];
-		struct backend *first;
-		size_t count;
-
-		assert_memory_equal(balance_service(b, s->index), s, sizeof(*s));
-		assert_ptr_equal(balance_find(b, s), balance_service(b, s->index));
-		if (i)
-			assert_true(b->services[i - 1].index < b->services[i].index);
-		count = balance_backends(b, s->index, &first);
-		seen += count;
-		for (size_t n = 0; n < count; n++) {
-			assert_int_equal(first[n].service, s->index);
-			assert_true(!n || before(&first[n - 1], &first[n]));
-		}
-	}
-	assert_int_equal(seen, b->backend_count);
-	for (size_t i = 0; i < t->backend_count; i++) {
-		const struct backend *wanted = &t->backends[i], *found;
-
-		found = balance_find_backend(b, wanted->service, wanted);
-		assert_non_null(found);
-		assert_memory_equal(found, wanted, sizeof(*found));
-	}
-}
-
-static void assert_exists_already(int err)
-{
-	assert_int_equal(err, -EEXIST);
-	assert_int_equal(failure_status(), 2);
-	assert_non_null(strstr(failure(), " already; 'weir "));
-	forget_failure();
-}
-
-static void add_service(struct dice *d, struct balance *b, struct twin *t)
-{
-	struct service s = random_service(d);
-	bool known = false;
-
-	if (t->service_count && dice_percent(d, 30)) {
-		s = t->services[dice_below(d, t->service_count)];
-		s.mode = WEIR_DSR_L2;
-	}
-	/* Indexes are given out in any order. */
-	s.index = t->next_index * 7 % 10007 + 1;
-	for (size_t i = 0; i < t->service_count; i++)
-		known |= same_service(&t->services[i], &s);
-	if (known) {
-		assert_exists_already(balance_insert_service(b, &s));
-	} else if (t->service_count < SERVICES_MOST) {
-		assert_int_equal(balance_insert_service(b, &s), 0);
-		t->services[t->service_count++] = s;
-		t->next_index++;
-	}
-}
-
-static void add_backend(struct dice *d, struct balance *b, struct twin *t)
-{
-	struct backend new;
-	bool known = false;
-
-	if (!t->service_count)
-		return;
-	new = random_backend(d, &t->services[dice_below(d, t->service_count)]);
-	if (t->backend_count && dice_percent(d, 40)) {
-		/* The same address, at the same service or another. */
-		new.address = t->backends[dice_below(d, t->backend_count)].address;
-		new.port = dice_below(d, 3);
-	}
-	new.index = ++t->next_index;
-	for (size_t i = 0; i < t->backend_count; i++)
-		known |= same_backend(&t->backends[i], &new);
-	if (known) {
-		assert_exists_already(balance_insert_backend(b, &new));
-	} else if (t->backend_count < BACKENDS_MOST) {
-		assert_int_equal(balance_insert_backend(b, &new), 0);
-		t->backends[t->backend_count++] = new;
-	}
-}
-
-static void remove_service(struct dice *d, struct balance *b, struct twin *t)
-{
-	size_t at;
-	__u32 index;
-
-	if (!t->service_count)
-		return;
-	at = dice_below(d, t->service_count);
-	index = t->services[at].index;
-	balance_remove_service(b, index);
-	t->services[at] = t->services[--t->service_count];
-	for (size_t i = t->backend_count; i-- > 0;)
-		if (t->backends[i].service == index)
-			t->backends[i] = t->backends[--t->backend_count];
-	assert_null(balance_service(b, index));
-}
-
-static void remove_backend(struct dice *d, struct balance *b, struct twin *t)
-{
-	size_t at;
-
-	if (!t->backend_count)
-		return;
-	at = dice_below(d, t->backend_count);
-	balance_remove_backend(b, t->backends[at].index);
-	assert_null(balance_find_backend(b, t->backends[at].service, &t->backends[at]));
-	t->backends[at] = t->backends[--t->backend_count];
-}
-
-static void test_random_set(void **state)
-{
-	struct dice dice = dice_from_environment();
-	struct balance b = {};
-	struct twin *t = calloc(1, sizeof(*t));
-
-	(void)state;
-	assert_non_null(t);
-	for (int i = 0; i < 4000; i++) {
-		__u32 chance = dice_below(&dice, 100);
-
-		if (chance < 8)
-			add_service(&dice, &b, t);
-		else if (chance < 80)
-			add_backend(&dice, &b, t);
-		else if (chance < 83)
-			remove_service(&dice, &b, t);
-		else
-			remove_backend(&dice, &b, t);
-		assert_same_set(&b, t);
-	}
-	balance_remove_service(&b, 99999);
-	balance_remove_backend(&b, 999999);
-	assert_same_set(&b, t);
-	balance_free(&b);
-	assert_null(b.services);
-	assert_int_equal(b.backend_count, 0);
-	free(t);
-}
-
-static void test_duplicates(void **state)
-{
-	struct balance b = {};
-	struct service s;
-	struct backend k = {.service = 5, .weight = 1};
-
-	(void)state;
-	assert_int_equal(parse_service(NAT4, &s), 0);
-	s.index = 5;
-	k.address = s.address;
-	assert_int_equal(balance_insert_service(&b, &s), 0);
-	s.index = 6;
-	assert_int_equal(balance_insert_service(&b, &s), -EEXIST);
-	assert_string_equal(failure(),
-			    "tcp 192.0.2.1:80 is a service already; 'weir service set' changes it");
-	forget_failure();
-	/* Another protocol, port or any port are others. */
-	s.proto = IPPROTO_UDP;
-	assert_int_equal(balance_insert_service(&b, &s), 0);
-	s.index = 7;
-	s.port = 0;
-	assert_int_equal(balance_insert_service(&b, &s), 0);
-
-	assert_int_equal(balance_insert_backend(&b, &k), 0);
-	k.index = 1;
-	assert_int_equal(balance_insert_backend(&b, &k), -EEXIST);
-	assert_string_equal(failure(), "192.0.2.1 is a backend of tcp 192.0.2.1:80 already; "
-				       "'weir backend set' changes it");
-	forget_failure();
-	k.port = 81;
-	assert_int_equal(balance_insert_backend(&b, &k), 0);
-	k.service = 6;
-	assert_int_equal(balance_insert_backend(&b, &k), 0);
-	balance_free(&b);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -807,7 +527,6 @@ int main(void)
 		cmocka_unit_test(test_backends),	  cmocka_unit_test(test_bad_backends),
 		cmocka_unit_test(test_backend_changes),	  cmocka_unit_test(test_endpoints),
 		cmocka_unit_test(test_random_round_trip), cmocka_unit_test(test_longest_text),
-		cmocka_unit_test(test_random_set),	  cmocka_unit_test(test_duplicates),
 	};
 
 	return cmocka_run_group_tests_name("services", tests, NULL, NULL);
