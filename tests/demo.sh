@@ -108,12 +108,12 @@ scene() {
 
 set_up() {
 	local device
-	heading "1. A service and its backends"
-	weir service add tcp $VIP mode nat
-	weir backend add tcp $VIP 10.9.11.1 10.9.12.1
+	heading "1. Attach, a service, two backends"
 	for device in eth0 eth1 eth2 eth3; do
 		weir attach $device || failed "cannot attach to $device"
 	done
+	weir service add tcp $VIP mode nat flows 262144
+	weir backend add tcp $VIP 10.9.11.1 10.9.12.1
 	show "for i in 1 2 3 4 5 6; do curl http://$VIP/; done"
 	for _ in 1 2 3 4 5 6; do
 		ask
@@ -127,9 +127,7 @@ rates() { # SECONDS
 	for i in $(seq "$1"); do
 		"$WEIR" -n $LB -j backend list | jq -r '.services[].backends[] |
 			"\(.backend) \(.state) \(.connections_per_second) \(.connections)"' |
-			awk -v bold="$bold" -v plain="$plain" '{
-				printf "  %s %-7s %6d conn/s", $1, $2, $3
-			} END { print "" }'
+			awk '{ printf "  %s %-5s %5d conn/s", $1, $2, $3 } END { print "" }'
 	done
 }
 
@@ -166,7 +164,9 @@ outcome() {
 	printf '\n%s%s requests, %s failed.%s\n' "$bold" "${requests:-no}" "$errors" "$plain"
 	weir service list
 	weir backend list
-	[ "$errors" = 0 ] && [ -n "$requests" ] || failed "requests failed"
+	if [ "$errors" != 0 ] || [ -z "$requests" ]; then
+		failed "requests failed"
+	fi
 }
 
 end() {

@@ -248,7 +248,7 @@ web() { # NAMESPACE NAME ADDRESS:PORT...
 		for at in client_body proxy fastcgi uwsgi scgi; do
 			echo "${at}_temp_path $SCRATCH;"
 		done
-		echo "location / { return 200 \"$2\\n\"; } } }"
+		printf 'location / { return 200 "%s\\n"; } } }\n' "$2"
 	} >"$conf"
 	background "$1" nginx -e "$SCRATCH/nginx.$2.log" -c "$conf" >/dev/null 2>&1
 }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # What the balancer's tests have in common: a site with services on its balancers, servers on its
 # backends, load from its client. Sourced behind tests/netns/lib.sh.
+# shellcheck disable=SC2154 # site sets them
 
 CHURN=$(dirname "$WEIR")/tests/churn/churn
 [ -x "$CHURN" ] || { echo "1..0 # SKIP $CHURN is not built: 'make test-programs'"; exit 0; }

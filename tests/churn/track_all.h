@@ -26,8 +26,8 @@ static __always_inline __u64 *time_of(__u32 bucket, __u32 way)
 	return bpf_map_lookup_elem(&last_use, &index);
 }
 
-static __always_inline void replace(const struct moving_flow *flow, struct weir_flow *way, __u64 *used,
-				    __u32 owner)
+static __always_inline void replace(const struct moving_flow *flow, struct weir_flow *way,
+				    __u64 *used, __u32 owner)
 {
 	__u32 kind = flow->phase == PHASE_BEGIN ? WEIR_FLOW_SYN : WEIR_FLOW_OPEN;
 	__u64 seen = way->tag;

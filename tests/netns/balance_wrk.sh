@@ -10,17 +10,18 @@
 . tests/churn/lib.sh
 
 WEIGHTS=(1 1 2 2)
+options=()
 SOURCES=4
 
 begin() { # SHAPE
 	local i
 	site "$1" 4
 	host=${balancers[0]}
-	[ "$2" = no ] || far_ends_take_xdp
+	far_ends_take_xdp
 	for i in $(seq 2 $SOURCES); do
-		address "$client" eth0 10.9.1.$i/24 fd09:1::$i/64
+		address "$client" eth0 "10.9.1.$i/24" "fd09:1::$i/64"
 	done
-	attach_all >/dev/null && add_services 1 >/dev/null || return
+	attach_all >/dev/null && add_services 1 "${options[@]}" >/dev/null || return
 	for i in 1 2 3 4; do
 		# shellcheck disable=SC2046
 		web "${backends[i - 1]}" b$i $(listens_at $i $PORT)
@@ -48,9 +49,9 @@ load() { # FAMILY
 	: >"$SCRATCH/wrk"
 	for k in $(seq $SOURCES); do
 		if [ "$1" = 4 ]; then
-			ip -n "$client" route replace default via 10.9.1.254 src 10.9.1.$k
+			ip -n "$client" route replace default via 10.9.1.254 src "10.9.1.$k"
 		else
-			ip -n "$client" route replace default via fd09:1::fe dev eth0 src fd09:1::$k
+			ip -n "$client" route replace default via fd09:1::fe dev eth0 src "fd09:1::$k"
 		fi
 		inside "$client" timeout 20 wrk -t 1 -c 32 -d 2s -H "Connection: close" \
 			"http://$(vip "$1")/" >>"$SCRATCH/wrk" 2>&1
@@ -91,12 +92,14 @@ measure() { # FAMILY
 
 whole() { # MODE SHAPE
 	mode=$1
-	check "$mode, $2: a site that answers" begin "$2" "${3:-yes}"
+	check "$mode, $2: a site that answers" begin "$2"
 	measure 4
 	measure 6
 	rest
 }
 
 whole dsr-l2 lan
-#whole dsr-ipip routed
-#whole nat inner
+whole dsr-ipip routed
+# It remembers every flow, for some seconds beyond its end.
+options=(flows 262144)
+whole nat inner
