@@ -11,6 +11,7 @@ BENCH          := $(B)/tests/bench/bench
 VM_LOAD        := $(B)/tests/vm/load
 CHURN_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/churn/*.c))
 CHURN          := $(B)/tests/churn/churn
+SCALE          := $(B)/tests/scale/fill
 
 vpath %.bpf.c tests/bench
 
@@ -25,11 +26,14 @@ $(BENCH): $(BENCH_OBJECTS) $(TEST_SHARED) $(LIBRARY)
 $(VM_LOAD): $(B)/tests/vm/load.o $(LIBRARY)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(SCALE): $(SCALE).o $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(CHURN): $(CHURN_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
 
 .PHONY: test-programs test-vm unit
-test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN)
+test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN) $(SCALE)
 
 test: deps
 	$(MAKE) test-programs
@@ -58,4 +62,4 @@ lint:
 	clang-tidy --quiet $$(git ls-files 'loader/*.c') -- -std=gnu11 $(CPPFLAGS)
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
--include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(VM_LOAD).d
+-include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(VM_LOAD).d $(SCALE).d

@@ -7,6 +7,13 @@
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
+#include "slot_words.h"
+
+static bool claim(__u64 *word, __u64 seen, __u64 next)
+{
+	return __atomic_compare_exchange_n(word, &seen, next, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
 
 static int entries_of(int map, __u32 *entries)
 {
@@ -19,50 +26,36 @@ static int entries_of(int map, __u32 *entries)
 	return 0;
 }
 
-static int put_port(int to, __u32 buckets, __u64 entry)
+static void put_port(struct weir_nat_ports *bucket, __u64 entry)
 {
-	__u32 bucket = (__u32)entry & (buckets - 1);
-	struct weir_nat_ports ports;
-	int free_way = -1;
-
-	if (bpf_map_lookup_elem(to, &bucket, &ports))
-		return fail(-errno, "cannot read the NAT ports: %m");
-	for (int i = 0; i < WEIR_NAT_PORT_WAYS; i++) {
-		if (ports.way[i] == entry)
-			return 0;
-		if (!ports.way[i])
-			free_way = i;
-	}
-	if (free_way < 0)
-		return 0;
-	ports.way[free_way] = entry;
-	return bpf_map_update_elem(to, &bucket, &ports, BPF_ANY)
-		       ? fail(-errno, "cannot write the NAT ports: %m")
-		       : 0;
+	for (int i = 0; i < WEIR_NAT_PORT_WAYS; i++)
+		if (__atomic_load_n(&bucket->way[i], __ATOMIC_RELAXED) == entry)
+			return;
+	for (int i = 0; i < WEIR_NAT_PORT_WAYS; i++)
+		if (claim(&bucket->way[i], 0, entry))
+			return;
 }
 
 int carry_ports(int from, int to)
 {
-	struct weir_nat_ports ports;
-	__u32 was, buckets;
-	int err = entries_of(from, &was);
+	size_t from_bytes, to_bytes = 0;
+	struct weir_nat_ports *source = balance_map_memory(from, &from_bytes);
+	struct weir_nat_ports *target = source ? balance_map_memory(to, &to_bytes) : NULL;
+	__u32 was = 0, buckets = 0;
+	int err = target ? entries_of(from, &was) : -ENOMEM;
 
 	if (!err)
 		err = entries_of(to, &buckets);
-	for (__u32 i = 0; i < was && !err; i++) {
-		if (bpf_map_lookup_elem(from, &i, &ports))
-			err = fail(-errno, "cannot read the NAT ports: %m");
-		for (int way = 0; way < WEIR_NAT_PORT_WAYS && !err; way++)
-			if (ports.way[way])
-				err = put_port(to, buckets, ports.way[way]);
-	}
-	return err;
-}
+	for (__u32 i = 0; i < was && !err; i++)
+		for (int way = 0; way < WEIR_NAT_PORT_WAYS; way++) {
+			__u64 entry = __atomic_load_n(&source[i].way[way], __ATOMIC_RELAXED);
 
-static bool claim(__u64 *word, __u64 seen, __u64 next)
-{
-	return __atomic_compare_exchange_n(word, &seen, next, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+			if (entry)
+				put_port(&target[(__u32)entry & (buckets - 1)], entry);
+		}
+	balance_unmap(source, from_bytes);
+	balance_unmap(target, to_bytes);
+	return err;
 }
 
 /* What was seen of the flow since it was copied. */
@@ -95,17 +88,33 @@ void carry_flow(const struct weir_flow *from, struct weir_flow_bucket *to)
 	__atomic_store_n(&free_way->tag, from->tag, __ATOMIC_SEQ_CST);
 }
 
+static bool is_same_flow(const struct weir_nat_flow *a, const struct weir_nat_flow *b)
+{
+	return a->who == b->who && a->client[0] == b->client[0] && a->client[1] == b->client[1] &&
+	       a->nat_port == b->nat_port;
+}
+
+/* Whoever was there last, or has it now. */
 static void carry_nat(const struct weir_nat_flow *from, struct weir_nat_flow *to)
 {
 	__u64 life = __atomic_load_n(&to->life, __ATOMIC_RELAXED);
+	__u64 next = __atomic_load_n(&from->life, __ATOMIC_RELAXED);
 
-	if (WEIR_LIFE_STATE(from->life) <= WEIR_NAT_CLAIMED || WEIR_LIFE_STATE(life) != WEIR_NAT_FREE)
+	if (WEIR_LIFE_STATE(next) <= WEIR_NAT_CLAIMED || life == next)
 		return;
-	if (!claim(&to->life, life, WEIR_NAT_LIFE(WEIR_NAT_CLAIMED, 0, WEIR_LIFE_TICK(from->life))))
+	if (WEIR_LIFE_STATE(life) != WEIR_NAT_FREE) {
+		if ((__s32)(WEIR_LIFE_TICK(next) - WEIR_LIFE_TICK(life)) < 0)
+			return;
+		if (is_same_flow(from, to)) {
+			claim(&to->life, life, next);
+			return;
+		}
+	}
+	if (!claim(&to->life, life, WEIR_NAT_LIFE(WEIR_NAT_CLAIMED, 0, WEIR_LIFE_TICK(next))))
 		return;
 	memcpy((char *)to + sizeof(to->life), (const char *)from + sizeof(from->life),
 	       sizeof(*to) - sizeof(to->life));
-	__atomic_store_n(&to->life, from->life, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&to->life, next, __ATOMIC_SEQ_CST);
 }
 
 static void carry_dsr_bucket(const void *from, void *to)
@@ -132,36 +141,53 @@ static int carry_buckets(int from, int to, size_t size, void (*carry)(const void
 	size_t from_bytes, to_bytes = 0;
 	char *source = balance_map_memory(from, &from_bytes);
 	char *target = source ? balance_map_memory(to, &to_bytes) : NULL;
-	__u32 entries = 0;
-	int err = target ? entries_of(from, &entries) : -ENOMEM;
+	size_t bytes = from_bytes < to_bytes ? from_bytes : to_bytes;
 
-	for (__u32 i = 0; i < entries && !err; i++)
+	for (size_t i = 0; target && i < bytes / size; i++)
 		if (memcmp(source + i * size, target + i * size, size))
 			carry(source + i * size, target + i * size);
 	balance_unmap(source, from_bytes);
 	balance_unmap(target, to_bytes);
-	return err;
+	return target ? 0 : -ENOMEM;
 }
 
 int carry_hold(const struct balance_maps *maps, bool hold)
 {
-	size_t bytes;
-	__u64 *slots = balance_map_memory(maps->slots, &bytes);
+	__u64 *words = slot_words(maps);
 
-	if (!slots)
+	if (!words)
 		return -ENOMEM;
-	__atomic_store_n(&slots[WEIR_HOLD_WORD], hold, __ATOMIC_SEQ_CST);
-	balance_unmap(slots, bytes);
+	__atomic_store_n(&words[WEIR_HOLD_WORD], hold, __ATOMIC_SEQ_CST);
+	slot_words_close(words);
 	return 0;
+}
+
+static __u32 id_of(int map)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(map, &info, &size) ? 0 : info.id;
+}
+
+static bool is_same(int map, int other)
+{
+	__u32 id = id_of(map);
+
+	return id && id == id_of(other);
 }
 
 int carry_late(const struct balance_maps *from, const struct balance_maps *to)
 {
-	int err = carry_buckets(from->flows, to->flows, sizeof(struct weir_flow_bucket),
-				carry_dsr_bucket);
+	int err = 0;
 
-	if (!err)
-		err = carry_buckets(from->nat_flows, to->nat_flows,
-				    sizeof(struct weir_nat_bucket), carry_nat_bucket);
-	return err ? err : carry_ports(from->nat_ports, to->nat_ports);
+	if (!is_same(from->flows, to->flows))
+		err = carry_buckets(from->flows, to->flows, sizeof(struct weir_flow_bucket),
+				    carry_dsr_bucket);
+	if (!err && !is_same(from->nat_flows, to->nat_flows))
+		err = carry_buckets(from->nat_flows, to->nat_flows, sizeof(struct weir_nat_bucket),
+				    carry_nat_bucket);
+	return err || is_same(from->nat_ports, to->nat_ports)
+		       ? err
+		       : carry_ports(from->nat_ports, to->nat_ports);
 }

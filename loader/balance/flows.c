@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "flows.h"
 
+#include <errno.h>
+
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "service_table.h"
@@ -10,24 +12,41 @@ int flows_open(const struct balance_maps *maps, struct flow_tables *tables)
 	__u64 jiffies;
 	int err = clock_jiffies(&jiffies);
 
-	*tables = (struct flow_tables){};
-	if (err)
-		return err;
-	tables->tick = jiffies >> clock_tick_shift();
-	tables->dsr = balance_map_memory(maps->flows, &tables->dsr_bytes);
-	if (tables->dsr)
-		tables->nat = balance_map_memory(maps->nat_flows, &tables->nat_bytes);
-	if (tables->nat)
-		return 0;
-	flows_close(tables);
-	return -ENOMEM;
+	*tables = (struct flow_tables){.dsr = maps->flows, .nat = maps->nat_flows};
+	if (!err)
+		tables->tick = jiffies >> clock_tick_shift();
+	return err;
 }
 
-void flows_close(struct flow_tables *tables)
+/* The flows of one service in memory. */
+struct flow_range {
+	struct weir_flow *dsr;
+	struct weir_nat_flow *nat; /* NULL: they are of DSR */
+	__u32 count;
+};
+
+static int open_range(const struct flow_tables *tables, const struct service *s,
+		      struct flow_range *range)
 {
-	balance_unmap(tables->dsr, tables->dsr_bytes);
-	balance_unmap(tables->nat, tables->nat_bytes);
-	*tables = (struct flow_tables){};
+	*range = (struct flow_range){};
+	if (s->mode == WEIR_NAT) {
+		range->count = s->buckets * WEIR_NAT_WAYS;
+		range->nat = balance_map_part(tables->nat,
+					      s->first_bucket * sizeof(struct weir_nat_bucket),
+					      s->buckets * sizeof(struct weir_nat_bucket));
+		return range->nat ? 0 : -ENOMEM;
+	}
+	range->count = s->buckets * WEIR_FLOW_WAYS;
+	range->dsr =
+		balance_map_part(tables->dsr, s->first_bucket * sizeof(struct weir_flow_bucket),
+				 s->buckets * sizeof(struct weir_flow_bucket));
+	return range->dsr ? 0 : -ENOMEM;
+}
+
+static void close_range(struct flow_range *range)
+{
+	balance_unmap_part(range->nat, range->count * sizeof(*range->nat));
+	balance_unmap_part(range->dsr, range->count * sizeof(*range->dsr));
 }
 
 static bool dsr_lives(const struct weir_flow *flow, __u32 tick, struct idle_ticks t)
@@ -58,66 +77,54 @@ static bool nat_lives(const struct weir_nat_flow *flow, __u32 tick, struct idle_
 	}
 }
 
-/* The flow of this number in the service's range. */
-static struct weir_flow *dsr_flow(const struct flow_tables *tables, const struct service *s, __u32 i)
-{
-	return &tables->dsr[s->first_bucket + i / WEIR_FLOW_WAYS].way[i % WEIR_FLOW_WAYS];
-}
-
-static struct weir_nat_flow *nat_flow(const struct flow_tables *tables, const struct service *s,
-				      __u32 i)
-{
-	return &tables->nat[s->first_bucket + i / WEIR_NAT_WAYS].way[i % WEIR_NAT_WAYS];
-}
-
 /* Backend of the flow if it lives; 0: it does not. */
-static __u32 live_backend(const struct flow_tables *tables, const struct service *s, __u32 i,
-			  struct idle_ticks t)
+static __u32 live_backend(const struct flow_range *range, __u32 i, __u32 tick, struct idle_ticks t)
 {
-	if (s->mode == WEIR_NAT) {
-		const struct weir_nat_flow *flow = nat_flow(tables, s, i);
-
-		return nat_lives(flow, tables->tick, t) ? flow->backend : 0;
-	}
-	return dsr_lives(dsr_flow(tables, s, i), tables->tick, t)
-		       ? WEIR_PLACE_BACKEND(dsr_flow(tables, s, i)->place)
-		       : 0;
+	if (range->nat)
+		return nat_lives(&range->nat[i], tick, t) ? range->nat[i].backend : 0;
+	return dsr_lives(&range->dsr[i], tick, t) ? WEIR_PLACE_BACKEND(range->dsr[i].place) : 0;
 }
 
-static __u32 room_of(const struct service *s)
-{
-	return s->buckets * (s->mode == WEIR_NAT ? WEIR_NAT_WAYS : WEIR_FLOW_WAYS);
-}
-
-__u32 flows_count(const struct flow_tables *tables, const struct service *service,
-		  __u32 *by_backend, size_t count)
+int flows_count(const struct flow_tables *tables, const struct service *service, __u32 *live,
+		__u32 *by_backend, size_t count)
 {
 	struct idle_ticks t = service_idle_ticks(service, clock_tick_ns());
-	__u32 live = 0;
+	struct flow_range range;
+	int err = open_range(tables, service, &range);
 
-	for (__u32 i = 0; i < room_of(service); i++) {
-		__u32 backend = live_backend(tables, service, i, t);
+	*live = 0;
+	if (err)
+		return err;
+	for (__u32 i = 0; i < range.count; i++) {
+		__u32 backend = live_backend(&range, i, tables->tick, t);
 
-		live += backend != 0;
+		*live += backend != 0;
 		if (backend && backend < count)
 			by_backend[backend]++;
 	}
-	return live;
+	close_range(&range);
+	return 0;
 }
 
-void flows_mark(const struct flow_tables *tables, const struct service *service,
-		const __u64 *slots, bool *needed)
+int flows_mark(const struct flow_tables *tables, const struct service *service, const __u64 *slots,
+	       bool *needed)
 {
 	struct idle_ticks t = service_idle_ticks(service, clock_tick_ns());
+	struct flow_range range;
+	int err = service->mode == WEIR_NAT ? 0 : open_range(tables, service, &range);
 
-	for (__u32 i = 0; service->mode != WEIR_NAT && i < room_of(service); i++) {
-		const struct weir_flow *flow = dsr_flow(tables, service, i);
+	if (err || service->mode == WEIR_NAT)
+		return err;
+	for (__u32 i = 0; i < range.count; i++) {
+		const struct weir_flow *flow = &range.dsr[i];
 		__u32 slot = flow->tag >> 40 & (service->slots - 1);
 
 		if (dsr_lives(flow, tables->tick, t) &&
 		    WEIR_PLACE_BACKEND(flow->place) != WEIR_SLOT_OWNER(slots[slot]))
 			needed[slot] = true;
 	}
+	close_range(&range);
+	return 0;
 }
 
 static void forget_dsr(struct weir_flow *flow, const bool *known, size_t count)
@@ -130,23 +137,52 @@ static void forget_dsr(struct weir_flow *flow, const bool *known, size_t count)
 					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+/* A packet of the flow may write its tick meanwhile. */
 static void forget_nat(struct weir_nat_flow *flow, const bool *known, size_t count)
 {
 	__u64 life = __atomic_load_n(&flow->life, __ATOMIC_RELAXED);
 
-	if (WEIR_LIFE_STATE(life) > WEIR_NAT_CLAIMED &&
-	    (flow->backend >= count || !known[flow->backend]))
-		__atomic_compare_exchange_n(&flow->life, &life, WEIR_NAT_LIFE(WEIR_NAT_FREE, 0, 0),
-					    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	while (WEIR_LIFE_STATE(life) > WEIR_NAT_CLAIMED &&
+	       (flow->backend >= count || !known[flow->backend]))
+		if (__atomic_compare_exchange_n(&flow->life, &life,
+						WEIR_NAT_LIFE(WEIR_NAT_FREE, 0, 0), false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			return;
 }
 
-void flows_purge(const struct flow_tables *tables, const struct service *service, const bool *known,
-		 size_t count)
+int flows_purge(const struct flow_tables *tables, const struct service *service, const bool *known,
+		size_t count)
 {
-	for (__u32 i = 0; i < room_of(service); i++) {
-		if (service->mode == WEIR_NAT)
-			forget_nat(nat_flow(tables, service, i), known, count);
+	struct flow_range range;
+	int err = open_range(tables, service, &range);
+
+	if (err)
+		return err;
+	for (__u32 i = 0; i < range.count; i++) {
+		if (range.nat)
+			forget_nat(&range.nat[i], known, count);
 		else
-			forget_dsr(dsr_flow(tables, service, i), known, count);
+			forget_dsr(&range.dsr[i], known, count);
 	}
+	close_range(&range);
+	return 0;
+}
+
+int flows_clear_nat(const struct flow_tables *tables, __u32 first_bucket, __u32 buckets)
+{
+	const struct service nobodys = {
+		.mode = WEIR_NAT,
+		.first_bucket = first_bucket,
+		.buckets = buckets,
+	};
+	struct flow_range range;
+	int err = buckets ? open_range(tables, &nobodys, &range) : 0;
+
+	if (err || !buckets)
+		return err;
+	for (__u32 i = 0; i < range.count; i++)
+		if (__atomic_load_n(&range.nat[i].life, __ATOMIC_RELAXED))
+			__atomic_store_n(&range.nat[i].life, 0, __ATOMIC_SEQ_CST);
+	close_range(&range);
+	return 0;
 }

@@ -7,25 +7,26 @@
 #include "service.h"
 
 struct flow_tables {
-	struct weir_flow_bucket *dsr;
-	struct weir_nat_bucket *nat;
-	size_t dsr_bytes, nat_bytes;
-	__u32 tick; /* now */
+	int dsr, nat; /* fds */
+	__u32 tick;   /* now */
 };
 
 int flows_open(const struct balance_maps *maps, struct flow_tables *tables);
-void flows_close(struct flow_tables *tables);
 
-/* Live flows of a service: their number, and added to by_backend[index], of which there are `count`. */
-__u32 flows_count(const struct flow_tables *tables, const struct service *service,
-		  __u32 *by_backend, size_t count);
+/* Live flows of a service: their number, and added to by_backend[index], of which there are `count`.
+ * This and the next ones: 0 or < 0 with a fail() line. */
+int flows_count(const struct flow_tables *tables, const struct service *service, __u32 *live,
+		__u32 *by_backend, size_t count);
 
 /* DSR: marks the slots in which a live flow belongs to another backend than the slot's owner. */
-void flows_mark(const struct flow_tables *tables, const struct service *service,
-		const __u64 *slots, bool *needed);
+int flows_mark(const struct flow_tables *tables, const struct service *service, const __u64 *slots,
+	       bool *needed);
 
 /* Forgets the flows of backends that are not known[index]. */
-void flows_purge(const struct flow_tables *tables, const struct service *service, const bool *known,
-		 size_t count);
+int flows_purge(const struct flow_tables *tables, const struct service *service, const bool *known,
+		size_t count);
+
+/* Forgets NAT flows in buckets that are no service's any more: replies would still find them. */
+int flows_clear_nat(const struct flow_tables *tables, __u32 first_bucket, __u32 buckets);
 
 #endif

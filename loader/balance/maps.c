@@ -27,6 +27,8 @@ struct kind {
 	bool memory; /* mappable */
 };
 
+#define PAGE 4096ul
+
 #define FIXED	       ((size_t)-1)
 #define FD(field)      offsetof(struct balance_maps, field)
 #define ENTRIES(field) offsetof(struct balance_sizes, field)
@@ -39,12 +41,12 @@ static const struct kind kinds[] = {
 	 sizeof(struct weir_backend_counters), BPF_MAP_TYPE_PERCPU_ARRAY, false},
 	{"service_counters", FD(service_counters), ENTRIES(services), 0,
 	 sizeof(struct weir_service_counters), BPF_MAP_TYPE_PERCPU_ARRAY, false},
-	{"flows", FD(flows), ENTRIES(flows), 0, sizeof(struct weir_flow_bucket),
-	 BPF_MAP_TYPE_ARRAY, true},
+	{"flows", FD(flows), ENTRIES(flows), 0, sizeof(struct weir_flow_bucket), BPF_MAP_TYPE_ARRAY,
+	 true},
 	{"nat_flows", FD(nat_flows), ENTRIES(nat_flows), 0, sizeof(struct weir_nat_bucket),
 	 BPF_MAP_TYPE_ARRAY, true},
 	{"nat_ports", FD(nat_ports), ENTRIES(nat_ports), 0, sizeof(struct weir_nat_ports),
-	 BPF_MAP_TYPE_ARRAY, false},
+	 BPF_MAP_TYPE_ARRAY, true},
 	{"fragments", FD(fragments), FIXED, WEIR_FRAGMENT_BUCKETS,
 	 sizeof(struct weir_fragment_bucket), BPF_MAP_TYPE_ARRAY, false},
 	{"egress_devs", FD(egress_devs), FIXED, WEIR_EGRESS_DEVS, sizeof(__u32),
@@ -65,9 +67,8 @@ static int fd_in(const struct balance_maps *maps, const struct kind *k)
 
 static __u32 entries_of(const struct balance_sizes *sizes, const struct kind *k)
 {
-	__u32 entries = k->entries == FIXED
-				? k->max_entries
-				: *(const __u32 *)((const char *)sizes + k->entries);
+	__u32 entries = k->entries == FIXED ? k->max_entries
+					    : *(const __u32 *)((const char *)sizes + k->entries);
 
 	return entries ? entries : 1;
 }
@@ -116,9 +117,9 @@ static int make_services(const void *table, __u32 size)
 		close(outer);
 		outer = err;
 	}
-	return outer < 0 ? fail(outer, "cannot make the map of service tables: %s",
-				strerror(-outer))
-			 : outer;
+	return outer < 0
+		       ? fail(outer, "cannot make the map of service tables: %s", strerror(-outer))
+		       : outer;
 }
 
 int balance_maps_make(struct balance_maps *maps, const struct balance_sizes *sizes,
@@ -194,7 +195,7 @@ void *balance_map_memory(int map, size_t *bytes)
 
 	if (info_of(map, &info))
 		return NULL;
-	*bytes = ((size_t)info.value_size * info.max_entries + 4095) & ~4095ull;
+	*bytes = ((size_t)info.value_size * info.max_entries + PAGE - 1) & ~(PAGE - 1);
 	memory = mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 	if (memory == MAP_FAILED) {
 		fail(-errno, "cannot map %s into memory: %m", info.name);
@@ -207,6 +208,27 @@ void balance_unmap(void *memory, size_t bytes)
 {
 	if (memory)
 		munmap(memory, bytes);
+}
+
+void *balance_map_part(int map, size_t first_byte, size_t bytes)
+{
+	size_t start = first_byte & ~(PAGE - 1),
+	       end = (first_byte + bytes + PAGE - 1) & ~(PAGE - 1);
+	char *memory = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED, map, start);
+
+	if (memory == MAP_FAILED) {
+		fail(-errno, "cannot map a part of the balancer's memory: %m");
+		return NULL;
+	}
+	return memory + (first_byte - start);
+}
+
+void balance_unmap_part(void *memory, size_t bytes)
+{
+	size_t start = (size_t)memory & ~(PAGE - 1);
+
+	if (memory)
+		munmap((void *)start, (size_t)memory + bytes - start);
 }
 
 static int copy_memory(int from, int to)
@@ -237,10 +259,10 @@ static int copy_each(int from, int to, __u32 entries, size_t value_size)
 
 static int copy(const struct kind *k, int from, int to, __u32 entries)
 {
-	if (k->memory)
-		return copy_memory(from, to);
 	if (k->fd == FD(nat_ports))
 		return carry_ports(from, to);
+	if (k->memory)
+		return copy_memory(from, to);
 	return copy_each(from, to, entries,
 			 k->type == BPF_MAP_TYPE_PERCPU_ARRAY
 				 ? (size_t)((k->value_size + 7) & ~7u) * libbpf_num_possible_cpus()
@@ -280,24 +302,28 @@ int balance_maps_grow(const struct balance_maps *maps, const struct balance_size
 	*larger = NO_BALANCE_MAPS;
 	fd = larger->services = make_services(table, sizes->service_bytes);
 	for (size_t i = 0; i < KINDS && fd >= 0; i++)
-		fd = *fd_of(larger, &kinds[i]) = grow_one(&kinds[i], fd_in(maps, &kinds[i]),
-							  entries_of(sizes, &kinds[i]));
+		fd = *fd_of(larger, &kinds[i]) =
+			grow_one(&kinds[i], fd_in(maps, &kinds[i]), entries_of(sizes, &kinds[i]));
 	if (fd < 0)
 		balance_maps_close(larger);
 	return fd < 0 ? fd : 0;
 }
 
-int balance_maps_open(const struct instance *in, struct balance_maps *maps)
+/* The directory of maps that are announced, with a slash; "": that of the instance itself. */
+#define ANNOUNCED "next/"
+
+static int open_pins(const struct instance *in, const char *where, struct balance_maps *maps)
 {
 	int fd;
 
 	*maps = NO_BALANCE_MAPS;
-	fd = in->exists ? pin_open(instance_path(in, "services")) : -ENOENT;
+	fd = in->exists ? pin_open(instance_path(in, "%sservices", where)) : -ENOENT;
 	if (fd == -ENOENT)
 		return fd;
 	maps->services = fd;
 	for (size_t i = 0; i < KINDS && fd >= 0; i++)
-		fd = *fd_of(maps, &kinds[i]) = pin_open(instance_path(in, "%s", kinds[i].name));
+		fd = *fd_of(maps, &kinds[i]) =
+			pin_open(instance_path(in, "%s%s", where, kinds[i].name));
 	if (fd >= 0)
 		return 0;
 	balance_maps_close(maps);
@@ -307,14 +333,56 @@ int balance_maps_open(const struct instance *in, struct balance_maps *maps)
 		    in->name, strerror(-fd));
 }
 
+int balance_maps_open(const struct instance *in, struct balance_maps *maps)
+{
+	int err = open_pins(in, ANNOUNCED, maps);
+
+	return err == -ENOENT ? open_pins(in, "", maps) : err;
+}
+
+int balance_maps_replaced(const struct instance *in, struct balance_maps *maps)
+{
+	return open_pins(in, "", maps);
+}
+
 /* The table comes last: without it there is no balancer. */
-int balance_maps_pin(const struct instance *in, const struct balance_maps *maps)
+static int pin(const struct instance *in, const char *where, const struct balance_maps *maps)
 {
 	int err = 0;
 
 	for (size_t i = 0; i < KINDS && !err; i++)
-		err = pin_replace(fd_in(maps, &kinds[i]), instance_path(in, "%s", kinds[i].name));
-	return err ? err : pin_replace(maps->services, instance_path(in, "services"));
+		err = pin_replace(fd_in(maps, &kinds[i]),
+				  instance_path(in, "%s%s", where, kinds[i].name));
+	return err ? err : pin_replace(maps->services, instance_path(in, "%sservices", where));
+}
+
+int balance_maps_pin(const struct instance *in, const struct balance_maps *maps)
+{
+	return pin(in, "", maps);
+}
+
+int balance_maps_announce(const struct instance *in, const struct balance_maps *maps)
+{
+	int err = balance_maps_withdraw(in);
+
+	if (!err)
+		err = pin_mkdir(instance_path(in, ANNOUNCED));
+	return err ? err : pin(in, ANNOUNCED, maps);
+}
+
+bool balance_maps_announced(const struct instance *in)
+{
+	return in->exists && !access(instance_path(in, ANNOUNCED "services"), F_OK);
+}
+
+/* The table goes first, as in balance_maps_unpin(). */
+int balance_maps_withdraw(const struct instance *in)
+{
+	const char *table = instance_path(in, ANNOUNCED "services");
+
+	if (unlink(table) && errno != ENOENT)
+		return fail(-errno, "cannot remove %s: %m", table);
+	return pin_remove_tree(instance_path(in, ANNOUNCED));
 }
 
 static int unpin(const struct instance *in, const char *name)
@@ -326,7 +394,10 @@ static int unpin(const struct instance *in, const char *name)
 
 int balance_maps_unpin(const struct instance *in)
 {
-	int err = unpin(in, "services");
+	int err = balance_maps_withdraw(in);
+
+	if (!err)
+		err = unpin(in, "services");
 
 	for (size_t i = 0; i < KINDS && !err; i++)
 		err = unpin(in, kinds[i].name);
@@ -384,4 +455,17 @@ int balance_maps_table(const struct balance_maps *maps, void **table, size_t *si
 	}
 	close(fd);
 	return err;
+}
+
+/* The kernel waits for all programs when an array of maps changes, be it to what it was. */
+int balance_maps_wait(const struct balance_maps *maps)
+{
+	int fd = current_table(maps), err;
+	__u32 key = 0;
+
+	if (fd < 0)
+		return fd;
+	err = bpf_map_update_elem(maps->services, &key, &fd, BPF_ANY) ? -errno : 0;
+	close(fd);
+	return err ? fail(err, "cannot wait for packets: %s", strerror(-err)) : 0;
 }

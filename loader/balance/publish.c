@@ -18,8 +18,10 @@
 #include "ranges.h"
 #include "records.h"
 #include "service_table.h"
+#include "slot_words.h"
+#include "ways.h"
 
-#define WAIT_MS 300 /* for a neighbour to answer */
+#define WAIT_MS 300 /* for neighbours to answer */
 
 static const struct balance_needs no_needs = {.maps = NO_BALANCE_MAPS_INIT};
 
@@ -32,6 +34,8 @@ struct publication {
 	struct balance_sizes sizes;
 	__u64 generation;
 	struct service_table table;
+	struct ways ways; /* to new backends */
+	bool copied;	  /* into larger maps */
 };
 
 static int read_table(const struct balance_maps *maps, struct balance *balance, __u64 *generation,
@@ -133,6 +137,29 @@ static bool is_new(const struct balance *before, const struct backend *backend)
 	return !was || was->index != backend->index;
 }
 
+/* Before anything is changed or held up, as neighbours may take their time. */
+static int find_ways(struct publication *p)
+{
+	struct address *to = calloc(p->after->backend_count + 1, sizeof(*to));
+	size_t count = 0;
+	int err;
+
+	if (!to)
+		return fail(-ENOMEM, "out of memory");
+	for (size_t i = 0; i < p->after->backend_count; i++)
+		if (is_new(&p->before, &p->after->backends[i]))
+			to[count++] = p->after->backends[i].address;
+	err = ways_collect(&p->ways, to, count);
+	free(to);
+	return err ? err : ways_find(&p->ways, WAIT_MS);
+}
+
+static void keep_neighbours(const struct publication *p)
+{
+	for (size_t i = 0; i < p->ways.count; i++)
+		next_hop_keep(&p->ways.way[i].hop);
+}
+
 static int fill_records(const struct publication *p, const struct balance_maps *maps)
 {
 	struct records records;
@@ -144,10 +171,10 @@ static int fill_records(const struct publication *p, const struct balance_maps *
 		if (!is_new(&p->before, b))
 			continue;
 		err = percpu_clear(maps->backend_counters, b->index,
-				     sizeof(struct weir_backend_counters));
+				   sizeof(struct weir_backend_counters));
 		if (!err)
 			err = records_fill(&records, balance_service(p->after, b->service), b,
-					   WAIT_MS);
+					   ways_hop(&p->ways, &b->address));
 	}
 	records_close(&records);
 	return err;
@@ -159,11 +186,11 @@ static int fill_services(const struct publication *p, const struct balance_maps 
 
 	for (size_t i = 0; i < p->after->service_count && !err; i++) {
 		const struct service *s = &p->after->services[i];
-		const struct service *was = balance_service(&p->before, s->index);
+		const struct service *was = service_before(&p->before, s);
 
 		if (!was)
 			err = percpu_clear(maps->service_counters, s->index,
-					     sizeof(struct weir_service_counters));
+					   sizeof(struct weir_service_counters));
 		if (!err)
 			err = service_prepare(maps, p->after, s, was);
 	}
@@ -175,6 +202,7 @@ static int collect_sources(const struct balance *after, const struct balance_map
 			   struct nat_sources *sources)
 {
 	struct address *list = calloc(after->backend_count + 1, sizeof(*list));
+	static const __be32 none[4];
 	struct weir_backend *record;
 	size_t bytes;
 
@@ -189,6 +217,8 @@ static int collect_sources(const struct balance *after, const struct balance_map
 		struct address *to = &list[sources->count];
 
 		if (balance_service(after, b->service)->mode != WEIR_NAT)
+			continue;
+		if (!memcmp(record[b->index].source, none, sizeof(none)))
 			continue;
 		to->family = b->address.family;
 		to->bits = to->family == 4 ? 32 : 128;
@@ -270,10 +300,31 @@ static int swap_table(const struct publication *p, __u32 service_bytes)
 	return err;
 }
 
-/* Before the programs go over, so that little is left to do after. */
-static int carry(const struct publication *p, const struct balance_maps *to)
+/* To maps that are announced: so whoever comes after us, should we be stopped on the way, does this
+ * again. `from` has no maps: there were no services. */
+static int go_over(struct instance *in, const struct balance_maps *from,
+		   const struct balance *before, const struct balance_needs *to,
+		   const struct balance *after, bool copied)
 {
-	return p->maps.services < 0 ? 0 : carry_late(&p->maps, to);
+	int err = reconcile(in, to);
+
+	if (!err && from->services >= 0)
+		err = carry_late(from, &to->maps);
+	if (!err && before->service_count)
+		err = bring_late(&to->maps, after, before, copied);
+	if (!err)
+		err = balance_maps_pin(in, &to->maps);
+	return err ? err : balance_maps_withdraw(in);
+}
+
+/* Programs that went over come back, with what they wrote meanwhile. */
+static void go_back(struct instance *in, const struct balance_needs *now,
+		    const struct balance_maps *next)
+{
+	if (!balance_maps_withdraw(in))
+		reconcile(in, now);
+	if (now->maps.services >= 0)
+		carry_late(next, &now->maps);
 }
 
 /* Programs go over to other maps or switches, one device after the other; if one cannot, all go back. */
@@ -287,16 +338,15 @@ static int move_programs(struct publication *p, const struct balance_maps *maps)
 		return err;
 	p->sizes.service_bytes = p->table.size;
 	err = balance_maps_grow(maps, &p->sizes, p->table.bytes, &next.maps);
+	/* Now, so that little is left to do after. */
+	if (!err && p->maps.services >= 0)
+		err = carry_late(&p->maps, &next.maps);
 	if (!err)
-		err = carry(p, &next.maps);
+		err = balance_maps_announce(p->in, &next.maps);
 	if (!err)
-		err = reconcile(p->in, &next);
-	if (!err)
-		err = carry(p, &next.maps);
-	if (!err)
-		err = balance_maps_pin(p->in, &next.maps);
-	if (err)
-		reconcile(p->in, &now);
+		err = go_over(p->in, &p->maps, &p->before, &next, p->after, p->copied);
+	if (err && next.maps.services >= 0)
+		go_back(p->in, &now, &next.maps);
 	balance_release(&now);
 	if (err) {
 		balance_maps_close(&next.maps);
@@ -307,19 +357,59 @@ static int move_programs(struct publication *p, const struct balance_maps *maps)
 	return 0;
 }
 
+static int complete_move(struct instance *in, const struct balance_maps *from,
+			 const struct balance_needs *to)
+{
+	struct balance before = {}, after = {};
+	int err = balance_read(&to->maps, &after, NULL);
+
+	if (!err && from->services >= 0)
+		err = balance_read(from, &before, NULL);
+	if (!err)
+		err = go_over(in, from, &before, to, &after, true);
+	balance_free(&before);
+	balance_free(&after);
+	return err;
+}
+
+int balance_complete_move(struct instance *in)
+{
+	struct balance_needs to;
+	struct balance_maps from;
+	int err;
+
+	if (!balance_maps_announced(in))
+		return 0;
+	err = balance_needs(in, &to);
+	if (err)
+		return err;
+	err = balance_maps_replaced(in, &from);
+	if (!err || err == -ENOENT)
+		err = complete_move(in, &from, &to);
+	balance_maps_close(&from);
+	balance_release(&to);
+	return err;
+}
+
+static int exchange_table(struct publication *p, __u32 service_bytes)
+{
+	int err = swap_table(p, service_bytes);
+
+	return err || !p->before.service_count ? err
+					       : bring_late(&p->maps, p->after, &p->before, false);
+}
+
 static int exchange(struct publication *p, const struct balance_maps *larger)
 {
 	struct balance_needs now = no_needs;
-	bool keep;
 	int err;
 
-	if (larger->services >= 0)
+	if (p->copied)
 		return move_programs(p, larger);
 	err = needs_of(&p->maps, &now);
 	if (err)
 		return err;
-	keep = stays(p, &now);
-	return keep ? swap_table(p, now.service_bytes) : move_programs(p, &p->maps);
+	return stays(p, &now) ? exchange_table(p, now.service_bytes) : move_programs(p, &p->maps);
 }
 
 static bool still_used(const struct balance *after, const struct backend *gone)
@@ -332,9 +422,12 @@ static bool still_used(const struct balance *after, const struct backend *gone)
 
 static void release_neighbours(const struct balance *before, const struct balance *after)
 {
-	for (size_t i = 0; i < before->backend_count; i++)
-		if (!still_used(after, &before->backends[i]))
-			records_release(&before->backends[i]);
+	for (size_t i = 0; i < before->backend_count; i++) {
+		const struct backend *b = &before->backends[i];
+
+		if (!balance_find_backend(after, b->service, b) && !still_used(after, b))
+			records_release(b);
+	}
 }
 
 /* Without services nothing of them stays. */
@@ -351,41 +444,70 @@ static int clear(struct publication *p)
 	return err;
 }
 
-static int replace_held(struct publication *p)
+static int prepare(struct publication *p, struct balance_maps *larger)
 {
-	struct balance_maps larger;
 	const struct balance_maps *into;
-	int err = ranges_assign(p->after, &p->before);
+	int err = find_room(p, larger);
 
-	if (!err)
-		err = find_room(p, &larger);
 	if (err)
 		return err;
-	into = larger.services >= 0 ? &larger : &p->maps;
+	p->copied = larger->services >= 0;
+	into = p->copied ? larger : &p->maps;
 	err = fill_records(p, into);
 	if (!err)
 		err = fill_services(p, into);
-	if (!err)
-		err = compile(p, into);
+	return err ? err : compile(p, into);
+}
+
+static int replace_held(struct publication *p)
+{
+	struct balance_maps larger = NO_BALANCE_MAPS;
+	int err = prepare(p, &larger);
+
 	if (!err)
 		err = exchange(p, &larger);
-	if (!err && p->before.service_count)
-		err = bring_late(&p->maps, p->after, &p->before, larger.services >= 0);
 	balance_maps_close(&larger);
 	if (!err)
 		err = bring_all(&p->maps, p->after, &p->before, p->generation + 1);
 	return err;
 }
 
+/* Whether flows are copied, into larger maps or other ranges. */
+static int copies(const struct publication *p, bool *flows)
+{
+	struct balance_sizes need = {}, have = {};
+	int err = balance_maps_sizes(&p->maps, &have);
+
+	ranges_sizes(p->after, &need);
+	*flows = !err && !has_room(&have, &need);
+	for (size_t i = 0; i < p->after->service_count && !err && !*flows; i++) {
+		const struct service *s = &p->after->services[i];
+		const struct service *was = service_before(&p->before, s);
+
+		*flows = was &&
+			 (was->first_bucket != s->first_bucket || was->first_slot != s->first_slot);
+	}
+	return err;
+}
+
 static int replace(struct publication *p)
 {
-	int err = p->maps.services < 0 ? 0 : carry_hold(&p->maps, true);
+	bool hold = false;
+	int err = ranges_assign(p->after, &p->before);
 
+	if (!err)
+		err = find_ways(p);
+	if (!err && p->maps.services >= 0)
+		err = copies(p, &hold);
+	if (!err && hold)
+		err = carry_hold(&p->maps, true);
 	if (err)
 		return err;
 	err = replace_held(p);
-	if (p->maps.services >= 0)
+	if (hold)
 		carry_hold(&p->maps, false);
+	if (!err)
+		keep_neighbours(p);
 	return err;
 }
 
@@ -413,6 +535,7 @@ int balance_publish(struct instance *in, struct balance *after)
 		err = after->service_count ? replace(&p) : clear(&p);
 	if (!err)
 		release_neighbours(&p.before, after);
+	ways_free(&p.ways);
 	free(p.table.bytes);
 	balance_free(&p.before);
 	balance_maps_close(&p.maps);

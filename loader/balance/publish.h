@@ -17,6 +17,9 @@ int balance_load(const struct instance *in, struct balance *balance);
  * changed, or what has is completed by balance_settle(). */
 int balance_publish(struct instance *in, struct balance *after);
 
+/* Goes on to the end with programs that were going over to other maps when a command was killed. */
+int balance_complete_move(struct instance *in);
+
 /* What balance_settle() did. */
 struct tended {
 	size_t settled_slots;

@@ -36,21 +36,39 @@ static void set_address(__be32 *to, const struct address *from)
 	memcpy(to, from->byte, from->family == 4 ? 4 : 16);
 }
 
-/* What this host is to be towards the backend. */
-static void set_source(struct weir_backend *r, const struct service *service,
-		       const struct backend *backend, const struct next_hop *hop)
+static __u8 free_bits(const struct service *service, const struct address *chosen)
 {
+	int bits = (chosen->family == 4 ? 32 : 128) - chosen->bits;
+
+	if (chosen != &service->source || service->mode != WEIR_DSR_IPIP)
+		return 0;
+	return bits > 16 ? 16 : bits;
+}
+
+bool records_set_source(struct records *records, const struct service *service,
+			const struct backend *backend, const struct next_hop *hop)
+{
+	struct weir_backend *r = &records->record[backend->index];
 	const struct address *chosen = &service->source;
+	__u64 source[2], *to = (__u64 *)r->source;
+	bool changed;
 
 	if (chosen->family != backend->address.family)
 		chosen = &hop->source;
-	set_address(r->source, chosen);
-	r->source_bits = 0;
-	if (chosen != &service->source || service->mode != WEIR_DSR_IPIP)
-		return;
-	r->source_bits = (chosen->family == 4 ? 32 : 128) - chosen->bits;
-	if (r->source_bits > 16)
-		r->source_bits = 16;
+	set_address((__be32 *)source, chosen);
+	changed = memcmp(source, to, sizeof(source));
+	/* In words: packets are on their way. */
+	__atomic_store_n(&to[0], source[0], __ATOMIC_RELAXED);
+	__atomic_store_n(&to[1], source[1], __ATOMIC_RELAXED);
+	__atomic_store_n(&r->source_bits, free_bits(service, chosen), __ATOMIC_RELAXED);
+	return changed;
+}
+
+bool records_has_source(const struct records *records, const struct backend *backend)
+{
+	static const __be32 none[4];
+
+	return memcmp(records->record[backend->index].source, none, sizeof(none));
 }
 
 /* Two aligned stores, as the program may be reading: the first has all of dest_mac. */
@@ -80,29 +98,38 @@ static void set_flag(struct weir_backend *r, __u8 flag, bool on)
 		__atomic_fetch_and(&r->flags, (__u8)~flag, __ATOMIC_SEQ_CST);
 }
 
-/* A device that takes XDP frames must be in the map of those. */
-static void allow_egress(const struct records *records, const struct next_hop *hop)
+/* A device that takes XDP frames must be in the map of those; else TC transmits. */
+static bool takes_frames(const struct records *records, const struct next_hop *hop)
 {
 	__u32 ifindex = hop->ifindex;
 
-	if (ifindex && !hop->via_tc &&
-	    bpf_map_update_elem(records->egress_devs, &ifindex, &ifindex, BPF_ANY))
-		notice("cannot prepare %s for XDP frames: %s", hop->device, strerror(errno));
+	if (!ifindex || hop->via_tc)
+		return false;
+	if (!bpf_map_update_elem(records->egress_devs, &ifindex, &ifindex, BPF_ANY))
+		return true;
+	notice("cannot prepare %s for XDP frames: %s; TC transmits", hop->device,
+	       errno == E2BIG ? "there are too many devices of backends" : strerror(errno));
+	return false;
 }
 
+/* TC transmits by any device, so the flag is there before a device that needs it, and goes after. */
 static void describe_way(const struct records *records, struct weir_backend *r,
 			 const struct next_hop *hop)
 {
-	allow_egress(records, hop);
+	bool by_tc = !takes_frames(records, hop);
+
+	if (by_tc)
+		set_flag(r, WEIR_B_VIA_TC, hop->ifindex);
+	if (hop->ifindex)
+		__atomic_store_n(&r->mtu, hop->mtu > 65535 ? 65535 : hop->mtu, __ATOMIC_RELAXED);
 	if (hop->reachable) {
 		set_way(r, hop);
 		__atomic_store_n(&r->fresh_until,
 				 (__u32)records->jiffies + (FRESH_TICKS << clock_tick_shift()),
 				 __ATOMIC_RELEASE);
 	}
-	if (hop->ifindex)
-		__atomic_store_n(&r->mtu, hop->mtu > 65535 ? 65535 : hop->mtu, __ATOMIC_RELAXED);
-	set_flag(r, WEIR_B_VIA_TC, hop->via_tc);
+	if (!by_tc)
+		set_flag(r, WEIR_B_VIA_TC, false);
 	set_flag(r, WEIR_B_LOCAL, hop->local);
 	if (hop->reachable)
 		set_flag(r, WEIR_B_REACHABLE, true);
@@ -128,23 +155,19 @@ static void say_unreachable(const struct backend *backend, const struct next_hop
 }
 
 int records_fill(struct records *records, const struct service *service,
-		 const struct backend *backend, unsigned int wait_ms)
+		 const struct backend *backend, const struct next_hop *hop)
 {
 	struct weir_backend *r = &records->record[backend->index];
 	char name[BACKEND_NAME];
-	struct next_hop hop;
-	int err = next_hop_find(&backend->address, wait_ms, &hop);
 
-	if (err)
-		return err;
 	backend_format_name(backend, name);
-	if (hop.local && service->mode == WEIR_NAT)
+	if (hop->local && service->mode == WEIR_NAT)
 		return fail(-EINVAL,
 			    "backend %s is this host itself, which mode nat cannot reach; use mode "
 			    "dsr-l2, or let the server listen at the service's address",
 			    name);
-	if (!hop.local && !hop.reachable)
-		say_unreachable(backend, &hop);
+	if (!hop->local && !hop->reachable)
+		say_unreachable(backend, hop);
 	*r = (struct weir_backend){
 		.flags = backend->address.family == 6 ? WEIR_B_V6 : 0,
 		.port = htons(backend->port),
@@ -152,36 +175,29 @@ int records_fill(struct records *records, const struct service *service,
 		.service = service->index,
 	};
 	set_address(r->address, &backend->address);
-	set_source(r, service, backend, &hop);
-	describe_way(records, r, &hop);
-	if (hop.ifindex && !hop.local)
-		next_hop_keep(&hop);
-	set_flag(r, WEIR_B_ALIVE, backend->state != BACKEND_DEAD);
+	records_set_source(records, service, backend, hop);
+	describe_way(records, r, hop);
+	records_set_alive(records, backend);
 	return 0;
 }
 
-bool records_refresh(struct records *records, const struct backend *backend)
+bool records_refresh(struct records *records, const struct backend *backend,
+		     const struct next_hop *hop)
 {
 	struct weir_backend *r = &records->record[backend->index], was = *r;
-	static const __be32 none[4];
-	struct next_hop hop;
 
-	if (next_hop_find(&backend->address, 0, &hop)) {
-		forget_failure();
-		return false;
-	}
-	if (!memcmp(r->source, none, sizeof(none)) && hop.source.family)
-		set_address(r->source, &hop.source);
-	describe_way(records, r, &hop);
-	if (hop.ifindex && !hop.local)
-		next_hop_keep(&hop);
-	return memcmp(was.dest_mac, r->dest_mac, 16) || was.flags != r->flags ||
-	       was.mtu != r->mtu;
+	describe_way(records, r, hop);
+	return memcmp(was.dest_mac, r->dest_mac, 16) || was.flags != r->flags || was.mtu != r->mtu;
 }
 
+/* What goes to a backend in these modes goes in the name of this host, who has no name for those
+ * that it has no route to. */
 void records_set_alive(struct records *records, const struct backend *backend)
 {
-	set_flag(&records->record[backend->index], WEIR_B_ALIVE, backend->state != BACKEND_DEAD);
+	struct weir_backend *r = &records->record[backend->index];
+	bool nameless = r->mode != WEIR_DSR_L2 && !records_has_source(records, backend);
+
+	set_flag(r, WEIR_B_ALIVE, backend->state != BACKEND_DEAD && !nameless);
 }
 
 void records_release(const struct backend *backend)

@@ -16,6 +16,9 @@ struct reading {
 	struct flow_tables flows;
 	__u32 *owned, *left, *live; /* by index of the backend */
 	__u32 count;
+	/* The device that was asked for last. */
+	__u32 ifindex;
+	char device[16];
 };
 
 static void count_slots(const struct reading *r, const struct slot_range *range)
@@ -31,7 +34,15 @@ static void count_slots(const struct reading *r, const struct slot_range *range)
 	}
 }
 
-static int read_backend(const struct reading *r, const struct backend *b, struct backend_stats *to)
+static const char *device_name(struct reading *r, __u32 ifindex)
+{
+	if (ifindex != r->ifindex && !if_indextoname(ifindex, r->device))
+		r->device[0] = 0;
+	r->ifindex = ifindex;
+	return r->device;
+}
+
+static int read_backend(struct reading *r, const struct backend *b, struct backend_stats *to)
 {
 	*to = (struct backend_stats){
 		.slots = r->owned[b->index],
@@ -39,13 +50,13 @@ static int read_backend(const struct reading *r, const struct backend *b, struct
 		.flows = r->live[b->index],
 		.record = r->records.record[b->index],
 	};
-	if (to->record.ifindex && !if_indextoname(to->record.ifindex, to->device))
-		to->device[0] = 0;
-	return percpu_read(r->maps.backend_counters, b->index, &to->counters,
-			     sizeof(to->counters));
+	if (to->record.ifindex)
+		strcpy(to->device, device_name(r, to->record.ifindex));
+	return percpu_read(r->maps.backend_counters, b->index, &to->counters, sizeof(to->counters));
 }
 
-static void add_counters(struct weir_backend_counters *sum, const struct weir_backend_counters *more)
+static void add_counters(struct weir_backend_counters *sum,
+			 const struct weir_backend_counters *more)
 {
 	sum->packets += more->packets;
 	sum->bytes += more->bytes;
@@ -55,7 +66,7 @@ static void add_counters(struct weir_backend_counters *sum, const struct weir_ba
 	sum->ended += more->ended;
 }
 
-static int read_service(const struct reading *r, const struct balance *b, const struct service *s,
+static int read_service(struct reading *r, const struct balance *b, const struct service *s,
 			struct service_stats *to, struct backend_stats *backends)
 {
 	__u32 ways = s->mode == WEIR_NAT ? WEIR_NAT_WAYS : WEIR_FLOW_WAYS;
@@ -73,8 +84,10 @@ static int read_service(const struct reading *r, const struct balance *b, const 
 	};
 	count_slots(r, &memory.range);
 	slot_range_close(&memory);
-	to->flows = flows_count(&r->flows, s, r->live, r->count);
-	err = percpu_read(r->maps.service_counters, s->index, &to->events, sizeof(to->events));
+	err = flows_count(&r->flows, s, &to->flows, r->live, r->count);
+	if (!err)
+		err = percpu_read(r->maps.service_counters, s->index, &to->events,
+				  sizeof(to->events));
 	for (size_t i = 0; i < n && !err; i++) {
 		struct backend_stats *of = &backends[first - b->backends + i];
 
@@ -104,7 +117,6 @@ static int open_reading(const struct instance *in, struct reading *r)
 
 static void close_reading(struct reading *r)
 {
-	flows_close(&r->flows);
 	free(r->owned);
 	records_close(&r->records);
 	balance_maps_close(&r->maps);

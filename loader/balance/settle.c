@@ -13,14 +13,19 @@
 #include "records.h"
 #include "service_table.h"
 #include "services.h"
+#include "ways.h"
+
+#define LOOK_MS 100 /* for so long ways are looked at in one go; the next one continues */
 
 struct settling {
 	struct balance_maps maps;
 	struct balance balance;
 	struct flow_tables flows;
 	struct records records;
+	__u64 *words;
 	bool *in_use; /* by index of the backend: something refers to it */
 	__u32 count;
+	bool renamed; /* this host has an address towards a backend that it had none to */
 	struct tended *what;
 };
 
@@ -34,46 +39,44 @@ static int finish_change(const struct settling *s, __u64 generation)
 	return bring_all(&s->maps, &s->balance, NULL, generation);
 }
 
-static int settle_slots(struct settling *s, const struct service *service)
+static int settle_moving(struct settling *s, const struct service *service,
+			 const struct slot_range *range)
 {
 	struct idle_ticks ticks = service_idle_ticks(service, clock_tick_ns());
 	bool *needed = calloc(service->slots, sizeof(*needed));
-	struct slot_memory memory;
-	int err = needed ? 0 : fail(-ENOMEM, "out of memory");
+	int err = needed ? flows_mark(&s->flows, service, range->slot, needed)
+			 : fail(-ENOMEM, "out of memory");
 
 	if (!err)
-		err = slot_range_open(&s->maps, service, s->flows.tick, &memory);
-	if (!err) {
-		if (slots_moving(&memory.range)) {
-			flows_mark(&s->flows, service, memory.range.slot, needed);
-			s->what->settled_slots +=
-				slots_settle(&memory.range, needed, ticks.idle);
-		}
-		for (__u32 i = 0; i < service->slots; i++) {
-			__u64 slot = memory.range.slot[i];
-
-			if (WEIR_SLOT_OWNER(slot) < s->count)
-				s->in_use[WEIR_SLOT_OWNER(slot)] = true;
-			if (WEIR_SLOT_PREVIOUS(slot) < s->count)
-				s->in_use[WEIR_SLOT_PREVIOUS(slot)] = true;
-		}
-		slot_range_close(&memory);
-	}
+		s->what->settled_slots += slots_settle(range, needed, ticks.idle);
+	if (!err && !slots_moving(range))
+		slots_say_moving(s->words, service->index, false);
 	free(needed);
 	return err;
 }
 
+static void mark_owners(struct settling *s, const struct slot_range *range)
+{
+	for (__u32 i = 0; i < range->count; i++) {
+		__u64 slot = range->slot[i];
+
+		if (WEIR_SLOT_OWNER(slot) < s->count)
+			s->in_use[WEIR_SLOT_OWNER(slot)] = true;
+		if (WEIR_SLOT_PREVIOUS(slot) < s->count)
+			s->in_use[WEIR_SLOT_PREVIOUS(slot)] = true;
+	}
+}
+
 static int mark_flows(struct settling *s, const struct service *service)
 {
-	__u32 *live = calloc(s->count, sizeof(*live));
+	__u32 *live = calloc(s->count, sizeof(*live)), all;
+	int err = live ? flows_count(&s->flows, service, &all, live, s->count)
+		       : fail(-ENOMEM, "out of memory");
 
-	if (!live)
-		return fail(-ENOMEM, "out of memory");
-	flows_count(&s->flows, service, live, s->count);
-	for (__u32 i = 0; i < s->count; i++)
+	for (__u32 i = 0; i < s->count && !err; i++)
 		s->in_use[i] |= live[i] != 0;
 	free(live);
-	return 0;
+	return err;
 }
 
 static bool has_leaving(const struct balance *b, __u32 service)
@@ -89,11 +92,22 @@ static bool has_leaving(const struct balance *b, __u32 service)
 
 static int settle_service(struct settling *s, const struct service *service)
 {
-	int err = settle_slots(s, service);
+	bool moving = slots_may_move(s->words, service->index);
+	bool leaving = has_leaving(&s->balance, service->index);
+	struct slot_memory memory;
+	int err;
 
-	if (!err && has_leaving(&s->balance, service->index))
-		err = mark_flows(s, service);
-	return err;
+	if (!moving && !leaving)
+		return 0;
+	err = slot_range_open(&s->maps, service, s->flows.tick, &memory);
+	if (err)
+		return err;
+	if (moving)
+		err = settle_moving(s, service, &memory.range);
+	if (!err && leaving)
+		mark_owners(s, &memory.range);
+	slot_range_close(&memory);
+	return err || !leaving ? err : mark_flows(s, service);
 }
 
 static void add_numbers(void *to, const void *from, size_t size)
@@ -133,15 +147,60 @@ static int forget_leaving(struct settling *s)
 	return err ? err : gone;
 }
 
-static void refresh_hops(struct settling *s, bool thorough)
+/* ---- ways ---- */
+
+static bool wants_look(const struct settling *s, const struct backend *b, bool thorough)
 {
+	return thorough ||
+	       !(s->records.record[b->index].flags & (WEIR_B_REACHABLE | WEIR_B_LOCAL)) ||
+	       !records_has_source(&s->records, b);
+}
+
+static int collect_ways(const struct settling *s, bool thorough, struct ways *ways)
+{
+	struct address *to = calloc(s->balance.backend_count + 1, sizeof(*to));
+	size_t count = 0;
+	int err;
+
+	if (!to)
+		return fail(-ENOMEM, "out of memory");
+	for (size_t i = 0; i < s->balance.backend_count; i++)
+		if (wants_look(s, &s->balance.backends[i], thorough))
+			to[count++] = s->balance.backends[i].address;
+	err = ways_collect(ways, to, count);
+	free(to);
+	return err;
+}
+
+static void refresh_backend(struct settling *s, const struct backend *b, const struct next_hop *hop)
+{
+	const struct service *service = balance_service(&s->balance, b->service);
+	bool nameless = !records_has_source(&s->records, b);
+
+	s->what->refreshed_hops += records_refresh(&s->records, b, hop);
+	if (nameless && records_set_source(&s->records, service, b, hop)) {
+		s->renamed |= service->mode == WEIR_NAT;
+		records_set_alive(&s->records, b);
+	}
+}
+
+static int refresh_hops(struct settling *s, bool thorough)
+{
+	struct ways ways;
+	int err = collect_ways(s, thorough, &ways);
+
+	if (err)
+		return err;
+	ways_look(&ways, LOOK_MS);
 	for (size_t i = 0; i < s->balance.backend_count; i++) {
 		const struct backend *b = &s->balance.backends[i];
-		__u8 flags = s->records.record[b->index].flags;
+		const struct next_hop *hop = ways_hop(&ways, &b->address);
 
-		if (thorough || !(flags & (WEIR_B_REACHABLE | WEIR_B_LOCAL)))
-			s->what->refreshed_hops += records_refresh(&s->records, b);
+		if (hop)
+			refresh_backend(s, b, hop);
 	}
+	ways_free(&ways);
+	return 0;
 }
 
 static int open_all(struct settling *s)
@@ -152,53 +211,58 @@ static int open_all(struct settling *s)
 		return err;
 	s->count = s->records.bytes / sizeof(*s->records.record);
 	s->in_use = calloc(s->count, sizeof(*s->in_use));
-	err = s->in_use ? flows_open(&s->maps, &s->flows) : fail(-ENOMEM, "out of memory");
-	if (err) {
-		free(s->in_use);
-		records_close(&s->records);
-	}
-	return err;
+	s->words = slot_words(&s->maps);
+	err = !s->in_use ? fail(-ENOMEM, "out of memory") : s->words ? 0 : -ENOMEM;
+	return err ? err : flows_open(&s->maps, &s->flows);
 }
 
+static void close_all(struct settling *s)
+{
+	slot_words_close(s->words);
+	free(s->in_use);
+	records_close(&s->records);
+}
+
+/* Returns whether the table has to be made anew, or < 0. */
 static int settle(struct settling *s, __u64 generation, bool thorough)
 {
-	int err = finish_change(s, generation), gone;
+	int err = finish_change(s, generation);
 
 	if (!err)
 		err = open_all(s);
-	if (err)
-		return err;
 	for (size_t i = 0; i < s->balance.service_count && !err; i++)
 		err = settle_service(s, &s->balance.services[i]);
 	if (!err)
-		refresh_hops(s, thorough);
-	gone = err ? err : forget_leaving(s);
-	flows_close(&s->flows);
-	records_close(&s->records);
-	free(s->in_use);
-	return gone;
+		err = refresh_hops(s, thorough);
+	if (!err)
+		err = forget_leaving(s);
+	if (err >= 0)
+		s->what->forgotten_backends = err;
+	close_all(s);
+	return err < 0 ? err : err || s->renamed;
 }
 
 int balance_settle(struct instance *in, bool thorough, struct tended *what)
 {
 	struct settling s = {.what = what};
 	__u64 generation;
-	int err = balance_maps_open(in, &s.maps);
+	int err;
 
 	*what = (struct tended){};
+	/* Commands that were killed may have left it so. */
+	err = balance_complete_move(in);
+	if (!err)
+		err = balance_maps_open(in, &s.maps);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	/* A command that was killed may have left it so. */
 	err = carry_hold(&s.maps, false);
 	if (!err)
 		err = balance_read(&s.maps, &s.balance, &generation);
 	if (!err)
 		err = settle(&s, generation, thorough);
 	balance_maps_close(&s.maps);
-	if (err > 0) {
-		what->forgotten_backends = err;
+	if (err > 0)
 		err = balance_publish(in, &s.balance);
-	}
 	balance_free(&s.balance);
 	return err;
 }

@@ -134,6 +134,9 @@ struct weir_service {
  * WEIR_HOLD_WORD is not 0, no flow is remembered that was not: flows are being copied.
  */
 #define WEIR_HOLD_WORD 1u
+/* From here on a bit for each service, by index: some of its slots may be moving. Of no concern to
+ * the program: it saves the loader from looking at all slots. */
+#define WEIR_MOVING_WORD 2u
 #define WEIR_SLOT_OWNER(slot)	 ((__u32)(slot) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_PREVIOUS(slot) ((__u32)((slot) >> 24) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_TICK(slot)	 ((__u16)((slot) >> 48))
@@ -339,6 +342,7 @@ struct weir_explanation {
 	__u64 hash;
 };
 
+_Static_assert(WEIR_MOVING_WORD + WEIR_MAX_SERVICES / 64 <= WEIR_MIN_SLOTS, "bits of services");
 _Static_assert(sizeof(struct weir_service_head) == 80, "service head");
 _Static_assert(sizeof(struct weir_service) == 64, "service: one line");
 _Static_assert(sizeof(struct weir_backend) == 64, "backend: one line");
