@@ -19,7 +19,7 @@
 #include "report.h"
 #include "loader/base/error.h"
 
-static struct settings settings = {.rounds = 11, .repeat = 450000};
+static struct settings settings = {.rounds = 7, .repeat = 450000};
 
 static struct bench bench;
 
