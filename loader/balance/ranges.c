@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "loader/base/error.h"
 
@@ -10,6 +11,9 @@
 #define NAT_FLOWS     65536u
 #define BACKENDS_ROOM 64u /* the least that maps have room for */
 #define SERVICES_ROOM 16u
+
+/* Of an array in one map; the largest is some 8 GB of slots, or more of flows. */
+#define MOST (1u << 30)
 
 struct range {
 	__u32 first, count;
@@ -45,21 +49,34 @@ static int compare_range(const void *a, const void *b)
 	return x->first < y->first ? -1 : x->first > y->first;
 }
 
-/* First place that is free, aligned to the count. */
-static __u32 find_room(struct taken *taken, __u32 count)
+static void sort(struct taken *taken)
 {
-	__u32 at = 0;
-
 	qsort(taken->range, taken->count, sizeof(*taken->range), compare_range);
-	for (size_t i = 0; i < taken->count; i++) {
+}
+
+/* Takes the first place that is free, aligned to the count; all are powers of two. The ranges are and
+ * stay sorted. */
+static int take_room(struct taken *taken, __u32 count, __u32 *first)
+{
+	__u64 at = 0;
+	size_t i;
+
+	for (i = 0; i < taken->count; i++) {
 		const struct range *r = &taken->range[i];
 
 		if (r->first >= at + count)
 			break;
 		if (r->first + r->count > at)
-			at = (r->first + r->count + count - 1) & ~(count - 1);
+			at = ((__u64)r->first + r->count + count - 1) & ~(count - 1ull);
 	}
-	return at;
+	if (at + count > MOST)
+		return fail(-ENOSPC, "there is no room for so many slots or flows in all: fewer of "
+				     "them for each service, or fewer services");
+	*first = at;
+	memmove(&taken->range[i + 1], &taken->range[i], (taken->count - i) * sizeof(*taken->range));
+	taken->range[i] = (struct range){at, count};
+	taken->count++;
+	return 0;
 }
 
 static void take(struct taken *taken, __u32 first, __u32 count)
@@ -85,8 +102,8 @@ static void take_buckets(struct taken *taken, const struct balance *b, bool nat)
 static int make_room(struct taken *taken, const struct balance *after, const struct balance *before)
 {
 	taken->count = 0;
-	taken->range = calloc(2 * after->service_count + before->service_count + 1,
-			      sizeof(*taken->range));
+	taken->range =
+		calloc(2 * after->service_count + before->service_count + 1, sizeof(*taken->range));
 	return taken->range ? 0 : fail(-ENOMEM, "out of memory");
 }
 
@@ -101,16 +118,15 @@ static int assign_slots(struct balance *after, const struct balance *before)
 	take(&taken, 0, WEIR_MIN_SLOTS);
 	take_slots(&taken, before);
 	take_slots(&taken, after);
-	for (size_t i = 0; i < after->service_count; i++) {
+	sort(&taken);
+	for (size_t i = 0; i < after->service_count && !err; i++) {
 		struct service *s = &after->services[i];
 
-		if (s->first_slot)
-			continue;
-		s->first_slot = find_room(&taken, s->slots);
-		take(&taken, s->first_slot, s->slots);
+		if (!s->first_slot)
+			err = take_room(&taken, s->slots, &s->first_slot);
 	}
 	free(taken.range);
-	return 0;
+	return err;
 }
 
 /* A service whose buckets are 0 wants as many as ranges_buckets() says. */
@@ -123,17 +139,17 @@ static int assign_buckets(struct balance *after, const struct balance *before, b
 		return err;
 	take_buckets(&taken, before, nat);
 	take_buckets(&taken, after, nat);
-	for (size_t i = 0; i < after->service_count; i++) {
+	sort(&taken);
+	for (size_t i = 0; i < after->service_count && !err; i++) {
 		struct service *s = &after->services[i];
 
 		if (is_nat(s) != nat || s->buckets)
 			continue;
 		s->buckets = ranges_buckets(s, s->slots);
-		s->first_bucket = find_room(&taken, s->buckets);
-		take(&taken, s->first_bucket, s->buckets);
+		err = take_room(&taken, s->buckets, &s->first_bucket);
 	}
 	free(taken.range);
-	return 0;
+	return err;
 }
 
 static int assign_backends(struct balance *after, const struct balance *before)
@@ -206,5 +222,7 @@ void ranges_sizes(const struct balance *balance, struct balance_sizes *sizes)
 	sizes->flows = flows ? power_above(flows, 1) : 0;
 	sizes->nat_flows = nat ? power_above(nat, 1) : 0;
 	/* Twice as many places as flows, so that few ports are refused for want of a place. */
-	sizes->nat_ports = nat ? power_above(sizes->nat_flows * WEIR_NAT_WAYS * 2ull / WEIR_NAT_PORT_WAYS, 1) : 0;
+	sizes->nat_ports =
+		nat ? power_above(sizes->nat_flows * WEIR_NAT_WAYS * 2ull / WEIR_NAT_PORT_WAYS, 1)
+		    : 0;
 }

@@ -287,6 +287,21 @@ static json_t *rows(const struct reading *r, const struct service *only)
 	return list;
 }
 
+/* Leaves one service with its backends, if it is there: to read all counters takes time. */
+static void keep_only(struct balance *b, const struct service *name)
+{
+	const struct service *s = balance_find(b, name);
+	struct backend *first;
+
+	if (!s)
+		return;
+	b->backend_count = balance_backends(b, s->index, &first);
+	if (b->backend_count)
+		memmove(b->backends, first, b->backend_count * sizeof(*first));
+	b->services[0] = *s;
+	b->service_count = 1;
+}
+
 static int take_reading(struct reading *r)
 {
 	struct instance in;
@@ -296,6 +311,8 @@ static int take_reading(struct reading *r)
 		return err;
 	if (in.exists)
 		err = services_get(&in, &r->balance);
+	if (!err && r->before->only)
+		keep_only(&r->balance, r->before->only);
 	if (!err) {
 		r->services = calloc(r->balance.service_count + 1, sizeof(*r->services));
 		r->backends = calloc(r->balance.backend_count + 1, sizeof(*r->backends));

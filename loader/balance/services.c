@@ -76,6 +76,20 @@ int balance_add_service(struct balance *b, const struct service *service)
 	return size_slots(b, added.index);
 }
 
+/* A flow of NAT is known by the address that it leaves from, and its backend knows it by that. */
+static int check_source(const struct balance *b, const struct service *s,
+			const struct address *source)
+{
+	struct backend *first;
+
+	if (s->mode != WEIR_NAT || !memcmp(&s->source, source, sizeof(*source)) ||
+	    !balance_backends(b, s->index, &first))
+		return 0;
+	return fail(-EBUSY,
+		    "the flows of a nat service leave from its source: delete its backends, "
+		    "or the service, and add them again with the other source");
+}
+
 int balance_change_service(struct balance *b, const struct service *changed)
 {
 	struct service *s;
@@ -88,9 +102,13 @@ int balance_change_service(struct balance *b, const struct service *changed)
 			    "the flows of a nat service are translated where they are: delete the "
 			    "service and add it with another number of flows");
 	if (s->by_source != changed->by_source)
-		return fail(-EBUSY,
-			    "another affinity would send flows that are there elsewhere: delete the "
-			    "service and add it with the other affinity");
+		return fail(
+			-EBUSY,
+			"another affinity would send flows that are there elsewhere: delete the "
+			"service and add it with the other affinity");
+	err = check_source(b, s, &changed->source);
+	if (err)
+		return err;
 	s->free = changed->free;
 	s->mss = changed->mss;
 	s->source = changed->source;
@@ -121,10 +139,8 @@ static int check_backend(const struct service *s, const struct backend *backend)
 	backend_format_name(backend, text);
 	if (inner == outer || (s->mode == WEIR_DSR_IPIP && outer == 6))
 		return 0;
-	return fail(-EAFNOSUPPORT,
-		    "backend %s: mode %s cannot carry IPv%u to an IPv%u address%s", text,
-		    mode_name(s->mode), inner, outer,
-		    inner == 4 ? "; dsr-ipip can" : "");
+	return fail(-EAFNOSUPPORT, "backend %s: mode %s cannot carry IPv%u to an IPv%u address%s",
+		    text, mode_name(s->mode), inner, outer, inner == 4 ? "; dsr-ipip can" : "");
 }
 
 /* One that is leaving may be called back. */
@@ -204,7 +220,8 @@ int balance_delete_backend(struct balance *b, const struct service *name,
 
 	if (err)
 		return err;
-	if (!now) {
+	/* Nothing goes to a dead one that could end in peace. */
+	if (!now && found->state != BACKEND_DEAD) {
 		found->state = BACKEND_LEAVING;
 		return 0;
 	}
@@ -215,6 +232,13 @@ int balance_delete_backend(struct balance *b, const struct service *name,
 int services_get(const struct instance *in, struct balance *balance)
 {
 	return balance_load(in, balance);
+}
+
+static bool stays(const struct balance *after, const struct backend *b)
+{
+	const struct backend *there = balance_find_backend(after, b->service, b);
+
+	return there && there->index == b->index;
 }
 
 /* What backends that are deleted at once had counted stays with their services. */
@@ -232,7 +256,7 @@ static int keep_counts(struct instance *in, struct balance *after)
 		struct service *s = balance_service(after, b->service);
 		const struct service *was = balance_service(&before, b->service);
 
-		if (!s || s->since_ns != was->since_ns || balance_find_backend(after, s->index, b))
+		if (!s || s->since_ns != was->since_ns || stays(after, b))
 			continue;
 		err = balance_retire(&maps, s, b->index);
 	}
