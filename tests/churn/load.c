@@ -265,16 +265,16 @@ static void attend(struct connection *c, uint32_t events, double t)
 		hear(c, t);
 }
 
-/* What is due, whether or not anything came. `leaving`: nothing new is begun. */
+/* What is due, whether or not anything came. `leaving`: nothing new is begun. The client speaks first:
+ * with SYN cookies, a handshake whose last ACK is lost is only completed by what the client says. */
 static void go_on(struct connection *c, double t, bool leaving)
 {
 	bool answered = c->heard == c->to_say;
 
-	if (t - c->progress > option.wait_s &&
-	    (c->state != TALKING || !answered || c->name_heard < NAME_SIZE)) {
+	if (t - c->progress > option.wait_s && (c->state != TALKING || !answered)) {
 		break_off(c, TIMED_OUT, t);
-	} else if (c->state == TALKING && answered && c->name_heard == NAME_SIZE) {
-		if (leaving || t >= c->end) {
+	} else if (c->state == TALKING && answered) {
+		if (c->to_say && (leaving || t >= c->end)) {
 			c->state = PARTING;
 			c->progress = t;
 			shutdown(c->fd, SHUT_WR);
