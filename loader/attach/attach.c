@@ -3,6 +3,7 @@
 
 #include "local.h"
 #include "needs.h"
+#include "serving.h"
 
 #include "loader/balance/services.h"
 #include "loader/base/error.h"
@@ -60,6 +61,18 @@ static int check_rules(const struct instance *in, const char *name,
 	return err;
 }
 
+static int check_services(const char *name, const struct attach_request *request,
+			  const struct needs *needs)
+{
+	struct netdev dev;
+	int err;
+
+	if (!needs->balance.modes || request->no_xdp)
+		return 0;
+	err = netdev_by_name(name, &dev);
+	return err ? err : serving_check_device(&dev, request->mode, !request->no_tc);
+}
+
 int attach(struct instance *in, const char *name, const struct attach_request *request,
 	   bool *updated)
 {
@@ -70,7 +83,9 @@ int attach(struct instance *in, const char *name, const struct attach_request *r
 		err = needs_load(in, &needs);
 	if (err)
 		return err;
-	err = device_attach(in, name, request, &needs, updated);
+	err = check_services(name, request, &needs);
+	if (!err)
+		err = device_attach(in, name, request, &needs, updated);
 	needs_release(&needs);
 	return err ? err : settle_all(in);
 }

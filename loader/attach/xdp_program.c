@@ -66,6 +66,15 @@ static bool transmits_by_tc(const struct netdev *dev, enum attach_mode mode, boo
 	return (balance && !takes_own_frames(dev)) || xdp_redirects_by_tc(dev, mode);
 }
 
+const char *xdp_serves_by_tc(const struct netdev *dev, enum attach_mode mode)
+{
+	if (mode == MODE_GENERIC)
+		return "XDP is in generic mode";
+	if (has_partial_sums(dev) && dev->mtu > MTU_OF_ONE_PAGE)
+		return "its packets may have unfinished checksums";
+	return takes_own_frames(dev) ? NULL : "its far end takes no XDP frames";
+}
+
 struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mode,
 				  const struct needs *needs, bool decap)
 {

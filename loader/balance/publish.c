@@ -12,6 +12,7 @@
 #include "bring.h"
 #include "carry.h"
 #include "loader/attach/device.h"
+#include "loader/attach/serving.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "loader/rules/tables.h"
@@ -151,7 +152,12 @@ static int find_ways(struct publication *p)
 			to[count++] = p->after->backends[i].address;
 	err = ways_collect(&p->ways, to, count);
 	free(to);
-	return err ? err : ways_find(&p->ways, WAIT_MS);
+	if (!err)
+		err = ways_find(&p->ways, WAIT_MS);
+	for (size_t i = 0; i < p->ways.count && !err; i++)
+		if (p->ways.way[i].hop.via_tc)
+			return serving_check_egress(p->in, p->ways.way[i].hop.device);
+	return err;
 }
 
 static void keep_neighbours(const struct publication *p)

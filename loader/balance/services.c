@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "bring.h"
+#include "loader/attach/serving.h"
 #include "loader/base/error.h"
 #include "nexthop.h"
 #include "ranges.h"
@@ -265,11 +266,46 @@ static int keep_counts(struct instance *in, struct balance *after)
 	return err;
 }
 
+/* Clients on this host reach what listens here, others the backends. */
+static void note_local(const struct service *s)
+{
+	char name[SERVICE_NAME];
+
+	if (!address_is_local(&s->address))
+		return;
+	service_format_name(s, name);
+	notice("service %s: this address is also this host's own: what comes in for the service goes "
+	       "to its backends, and everything else stays here",
+	       name);
+}
+
+/* What the user is told before services or backends are added. */
+static int check_added(const struct instance *in, const struct balance *before,
+		       const struct balance *after)
+{
+	int err;
+
+	if (after->service_count <= before->service_count &&
+	    after->backend_count <= before->backend_count)
+		return 0;
+	err = serving_check(in);
+	for (size_t i = 0; i < after->service_count && !err; i++)
+		if (!balance_service(before, after->services[i].index))
+			note_local(&after->services[i]);
+	return err;
+}
+
 int services_publish(struct instance *in, struct balance *after)
 {
+	struct balance before;
 	struct tended what;
-	int err = keep_counts(in, after);
+	int err = balance_load(in, &before);
 
+	if (!err)
+		err = check_added(in, &before, after);
+	balance_free(&before);
+	if (!err)
+		err = keep_counts(in, after);
 	if (!err)
 		err = balance_publish(in, after);
 	return err ? err : balance_settle(in, false, &what);
