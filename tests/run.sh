@@ -57,7 +57,10 @@ for kind in $kinds; do
 		for kernel in ${WEIR_VM_KERNELS:-6.1 6.12}; do
 			run "vm/$kernel/load" tests/vm/run.sh "$kernel" tests/vm/jobs/load.sh \
 				"$build/tests/vm/load"
-			run "vm/$kernel/weir" tests/vm/run.sh "$kernel" tests/vm/jobs/weir.sh
+			for job in weir balance; do
+				run "vm/$kernel/$job" tests/vm/run.sh "$kernel" \
+					"tests/vm/jobs/$job.sh" "$WEIR"
+			done
 		done
 		;;
 	*)

@@ -347,6 +347,20 @@ static int release_tags(const struct instance *in, const struct netdev *dev, str
 	return write_attachment(in, a);
 }
 
+/* Where the dispatcher cannot take the program and nobody else needs the device, a link does. */
+static int attach_xdp_first(const struct instance *in, const struct netdev *dev,
+			    const struct needs *needs, struct attachment *a, enum attach_mode *mode)
+{
+	int err = attach_xdp(in, dev, needs, a->decap, mode, a->xdp_way);
+
+	if (err != -EOPNOTSUPP || a->xdp_way != WAY_DISPATCHER || dev->xdp_prog)
+		return err;
+	forget_failure();
+	a->xdp_way = WAY_LINK;
+	err = write_attachment(in, a);
+	return err ? err : attach_xdp(in, dev, needs, a->decap, mode, a->xdp_way);
+}
+
 /* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
  * can be found and taken off. TC comes first: it obeys what XDP asks of it. */
 static int attach_new(const struct instance *in, const struct netdev *dev,
@@ -375,7 +389,7 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	if (!err)
 		err = hold_tags(in, dev, &a, mode, needs);
 	if (!err && !request->no_xdp)
-		err = attach_xdp(in, dev, needs, a.decap, &mode, way);
+		err = attach_xdp_first(in, dev, needs, &a, &mode);
 	if (!err)
 		err = release_tags(in, dev, &a, mode, needs);
 	a.mode = request->no_xdp ? MODE_AUTO : mode;

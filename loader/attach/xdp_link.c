@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -149,6 +150,45 @@ static int dispatcher_detach(const struct instance *in, const char *device, __u3
 	return err;
 }
 
+/* Programs on the device's dispatcher besides this device's own. */
+static bool shares_dispatcher(const struct instance *in, const struct netdev *dev)
+{
+	const char *counters = instance_path(in, "devices/%s/counters", pin_name(dev->name));
+	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex(dev->ifindex);
+	struct xdp_program *program = NULL;
+	bool found = false;
+
+	if (libxdp_get_error(all))
+		return false;
+	found = xdp_multiprog__is_legacy(all);
+	while (!found && (program = xdp_multiprog__next_prog(program, all)))
+		found = !program_uses_pin(xdp_program__id(program), counters);
+	xdp_multiprog__close(all);
+	return found;
+}
+
+/* Newer kernels let programs that move the packet's data replace only what moves them too, which the
+ * stubs of older dispatchers do not. The program that only counts and judges moves nothing. */
+static int explain_dispatcher(const struct instance *in, const struct netdev *dev,
+			      const struct weir_xdp_config *config, const struct weir_xdp_bpf *skel,
+			      int err)
+{
+	char detach[sizeof("weir detach ; ") + IFNAMSIZ] = "";
+
+	if (err == -EBUSY || err == -EEXIST || xdp_program_of(skel) == skel->progs.weir_xdp ||
+	    features_replaced_by_mover())
+		return err;
+	if (!access(xdp_pin(in, dev->name), F_OK))
+		snprintf(detach, sizeof(detach), "weir detach %s; ", dev->name);
+	return fail(-EOPNOTSUPP,
+		    "%s: on this kernel the installed libxdp's dispatcher takes no program that "
+		    "moves packet data, as services, --decap and redirects do; '%sweir attach "
+		    "%s --exclusive%s' gives weir a link of its own%s",
+		    dev->name, detach, dev->name, config->decap ? " --decap" : "",
+		    shares_dispatcher(in, dev) ? ", once other XDP programs are off the device"
+					       : "");
+}
+
 /* The dispatcher has no way to exchange one of its programs: the new one is added before the old
  * one goes, so for a moment frames pass both, and none passes neither. */
 static int dispatcher_attach(const struct instance *in, const struct netdev *dev,
@@ -173,8 +213,10 @@ static int dispatcher_attach(const struct instance *in, const struct netdev *dev
 		goto out;
 	}
 	err = xdp_program__attach(program, dev->ifindex, libxdp_mode(mode), 0);
-	if (err)
+	if (err) {
+		err = explain_dispatcher(in, dev, &config, skel, err);
 		goto close;
+	}
 	err = dispatcher_detach(in, dev->name, dev->ifindex, xdp_program__id(program));
 	if (!err)
 		err = pin_replace(xdp_program__fd(program), xdp_pin(in, dev->name));

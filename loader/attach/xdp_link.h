@@ -37,7 +37,8 @@ bool xdp_uses_maps(const struct instance *in, const char *device, enum attach_wa
 
 /*
  * Attaches or, when the device's `xdp` pin exists, replaces in one step. `*mode` says what is
- * wanted (MODE_AUTO: native, else generic) and, on success, what was done.
+ * wanted (MODE_AUTO: native, else generic) and, on success, what was done. -EOPNOTSUPP: the
+ * dispatcher cannot take this program, a link could.
  */
 int xdp_attach(const struct instance *in, const struct netdev *dev, const struct needs *needs,
 	       enum attach_mode *mode, enum attach_way way, bool decap);

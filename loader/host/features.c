@@ -27,22 +27,26 @@ static int say_nothing(enum libbpf_print_level level, const char *format, va_lis
 	return 0;
 }
 
-static bool can_replace(void)
+/* The replacement: one that may move the packet's data, or one that does not. */
+static bool can_replace(bool moves)
 {
-	struct probe_ext_bpf *part = NULL;
 	struct probe_bpf *whole = probe_bpf__open_and_load();
+	struct probe_ext_bpf *part = NULL;
+	struct bpf_program *program;
 	int link = -1;
 
 	if (!whole)
 		return false;
 	part = probe_ext_bpf__open();
-	if (part &&
-	    !bpf_program__set_attach_target(part->progs.probe_replacement,
-					    bpf_program__fd(whole->progs.probe_whole),
-					    "probe_part") &&
-	    !probe_ext_bpf__load(part))
-		link = bpf_raw_tracepoint_open(NULL,
-					       bpf_program__fd(part->progs.probe_replacement));
+	if (part) {
+		program = moves ? part->progs.probe_mover : part->progs.probe_replacement;
+		bpf_program__set_autoload(part->progs.probe_mover, moves);
+		bpf_program__set_autoload(part->progs.probe_replacement, !moves);
+		if (!bpf_program__set_attach_target(
+			    program, bpf_program__fd(whole->progs.probe_whole), "probe_part") &&
+		    !probe_ext_bpf__load(part))
+			link = bpf_raw_tracepoint_open(NULL, bpf_program__fd(program));
+	}
 	if (link >= 0)
 		close(link);
 	probe_ext_bpf__destroy(part);
@@ -50,16 +54,30 @@ static bool can_replace(void)
 	return link >= 0;
 }
 
+static enum answer try_to_replace(bool moves)
+{
+	libbpf_print_fn_t print = libbpf_set_print(say_nothing);
+	enum answer answer = can_replace(moves) ? YES : NO;
+
+	libbpf_set_print(print);
+	return answer;
+}
+
 bool features_dispatcher(void)
 {
 	static enum answer answer;
 
-	if (answer == UNKNOWN) {
-		libbpf_print_fn_t print = libbpf_set_print(say_nothing);
+	if (answer == UNKNOWN)
+		answer = try_to_replace(false);
+	return answer == YES;
+}
 
-		answer = can_replace() ? YES : NO;
-		libbpf_set_print(print);
-	}
+bool features_replaced_by_mover(void)
+{
+	static enum answer answer;
+
+	if (answer == UNKNOWN)
+		answer = try_to_replace(true);
 	return answer == YES;
 }
 
