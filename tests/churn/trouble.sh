@@ -21,11 +21,11 @@ change() { # WEIR-ARGUMENTS...
 	local was_killed=0
 	changed=$((changed + 1))
 	if [ $((RANDOM % 4)) = 0 ]; then
-		{ timeout -s KILL "0.0$((RANDOM % 10))" "$WEIR" -n "$host" "$@"; } >/dev/null 2>&1
 		was_killed=1
-		killed=$((killed + 1))
+		{ timeout -s KILL "0.$((RANDOM % 6))$((RANDOM % 10))" "$WEIR" -n "$host" "$@"; } >/dev/null 2>&1
+		[ $? != 137 ] || killed=$((killed + 1))
 	fi
-	weir "$@" >"$OUTPUT" 2>&1 || [ $was_killed = 1 ] || report 1 "weir $*"
+	weir "$@" >"$OUTPUT" 2>&1 || [ $was_killed != 0 ] || report 1 "weir $*"
 }
 
 ups() { # FAMILY
