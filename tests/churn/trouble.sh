@@ -120,10 +120,11 @@ other_service() {
 	weir backend add tcp "[$VIP6]:$OTHER" "${addresses6[0]}" "${addresses6[1]}"
 }
 
-# The run has eight parts, and most begin with something of their own.
+# The run has eight parts, and most begin with something of their own. Where all is slow it takes a
+# little longer, so that enough changes.
 trouble() {
 	local begin=${EPOCHREALTIME/[.,]/} part=0 now=0
-	while [ $now -lt 8 ]; do
+	while [ $now -lt 8 ] || { [ $changed -lt 15 ] && [ $now -lt 20 ]; }; do
 		step
 		sleep 0.1
 		now=$(((${EPOCHREALTIME/[.,]/} - begin) * 8 / SECONDS_OF_TROUBLE / 1000000))
