@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # balance.sh [BINARY [PART]...]: parts are modes and shared; both, if none is named.
 # The balancer where kernels differ. modes: connections that carry checked data through each mode,
-# both families at once, while a backend drains and another one comes; by TC where the far ends take
-# no frames from XDP. shared: beside another program in libxdp's dispatcher, where that lets programs
-# move packet data; where it does not, one line says so and nothing changes. Meant for
-# tests/vm/run.sh: the kernel must know freplace.
+# both families at once, while a backend drains, another one comes and weir is upgraded; by TC where
+# the far ends take no frames from XDP. shared: beside another program in libxdp's dispatcher, where
+# that takes programs that move packet data; where it does not, one line says so and nothing changes.
+# Meant for tests/vm/run.sh: the kernel must know freplace.
 export WEIR=${1:-build/weir} WEIR_TIMEOUT=90
 shift
 # shellcheck source=tests/vm/jobs/lib.sh
@@ -73,9 +73,10 @@ under_load() { # TEXT
 	check "$1: a backend drains" drain_first
 	sleep 1
 	check "$1: another one comes" add_backend 1 3
+	check "$1: an upgrade" weir attach eth0
 	sleep 2
 	load_end
-	unbroken "$1: a drain and an add"
+	unbroken "$1: a drain, an add, an upgrade"
 	equal "$1: all backends were used" '["b1","b2","b3"]' "$(told '.servers | keys | tojson')"
 }
 
