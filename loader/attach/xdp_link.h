@@ -28,6 +28,10 @@ bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const s
  * never does. On veth and tun some packets carry more than their bytes tell. */
 const char *xdp_may_need_tc(const struct netdev *dev, enum attach_mode mode);
 
+/* Why TC has to transmit what services send by this device, beside VLAN tags, which are put into the
+ * frames then where that is possible; NULL: it does not. */
+const char *xdp_serves_by_tc(const struct netdev *dev, enum attach_mode mode);
+
 /* How XDP programs share a device here: WAY_DISPATCHER, or WAY_LINK, which does not. */
 enum attach_way xdp_way(enum attach_mode mode);
 

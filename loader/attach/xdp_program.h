@@ -32,10 +32,6 @@ static inline void xdp_choose_program(struct weir_xdp_bpf *skel)
 		bpf_program__set_flags(program, BPF_F_XDP_HAS_FRAGS);
 }
 
-/* Why TC has to transmit what services send by this device, beside VLAN tags, which are put into the
- * frames then where that is possible; NULL: it does not. */
-const char *xdp_serves_by_tc(const struct netdev *dev, enum attach_mode mode);
-
 /* Opens the object for a device with these switches and the instance's maps, ready to be loaded. 0 or
  * < 0 with a fail() line. */
 int xdp_program_open(struct weir_xdp_bpf **skel, const struct instance *in,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -33,16 +34,15 @@ struct publication {
 	struct balance *after;
 	struct balance_maps maps; /* current ones; none: there were no services */
 	struct balance_sizes sizes;
-	__u64 generation;
+	struct weir_service_head was; /* the current table's; all 0: there were no services */
 	struct service_table table;
 	struct ways ways; /* to new backends */
 	bool copied;	  /* into larger maps */
 };
 
-static int read_table(const struct balance_maps *maps, struct balance *balance, __u64 *generation,
-		      __u32 *modes)
+static int read_table(const struct balance_maps *maps, struct balance *balance,
+		      struct weir_service_head *head)
 {
-	const struct weir_service_head *head;
 	void *table;
 	size_t size;
 	int err = balance_maps_table(maps, &table, &size);
@@ -50,18 +50,19 @@ static int read_table(const struct balance_maps *maps, struct balance *balance, 
 	if (err)
 		return err;
 	err = service_table_source(table, size, balance);
-	head = table;
-	if (generation)
-		*generation = head->generation;
-	if (modes)
-		*modes = head->modes;
+	*head = *(const struct weir_service_head *)table;
 	free(table);
 	return err;
 }
 
 int balance_read(const struct balance_maps *maps, struct balance *balance, __u64 *generation)
 {
-	return read_table(maps, balance, generation, NULL);
+	struct weir_service_head head = {};
+	int err = read_table(maps, balance, &head);
+
+	if (generation)
+		*generation = head.generation;
+	return err;
 }
 
 int balance_load(const struct instance *in, struct balance *balance)
@@ -72,7 +73,7 @@ int balance_load(const struct instance *in, struct balance *balance)
 	*balance = (struct balance){};
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	err = read_table(&maps, balance, NULL, NULL);
+	err = balance_read(&maps, balance, NULL);
 	balance_maps_close(&maps);
 	return err;
 }
@@ -81,15 +82,15 @@ static int needs_of(const struct balance_maps *maps, struct balance_needs *needs
 {
 	struct balance unused = {};
 	struct balance_sizes sizes;
-	__u32 modes = 0;
-	int err = read_table(maps, &unused, NULL, &modes);
+	struct weir_service_head head;
+	int err = read_table(maps, &unused, &head);
 
 	balance_free(&unused);
 	if (!err)
 		err = balance_maps_sizes(maps, &sizes);
 	if (err)
 		return err;
-	needs->modes = modes;
+	needs->modes = head.modes;
 	needs->service_bytes = sizes.service_bytes;
 	needs->maps = *maps;
 	return 0;
@@ -247,7 +248,11 @@ static int compile(struct publication *p, const struct balance_maps *maps)
 	if (err)
 		return err;
 	head = p->table.bytes;
-	head->generation = p->generation + 1;
+	head->generation = p->was.generation + 1;
+	head->flow_seed = p->was.flow_seed;
+	if (!head->flow_seed &&
+	    getrandom(&head->flow_seed, sizeof(head->flow_seed), 0) != sizeof(head->flow_seed))
+		return fail(-EIO, "no random numbers: getrandom(2) failed");
 	head->nat_port_mask = p->sizes.nat_ports ? p->sizes.nat_ports - 1 : 0;
 	return 0;
 }
@@ -385,7 +390,7 @@ int balance_complete_move(struct instance *in)
 	int err;
 
 	if (!balance_maps_announced(in))
-		return 0;
+		return balance_maps_withdraw(in);
 	err = balance_needs(in, &to);
 	if (err)
 		return err;
@@ -474,7 +479,7 @@ static int replace_held(struct publication *p)
 		err = exchange(p, &larger);
 	balance_maps_close(&larger);
 	if (!err)
-		err = bring_all(&p->maps, p->after, &p->before, p->generation + 1);
+		err = bring_all(&p->maps, p->after, &p->before, p->was.generation + 1);
 	return err;
 }
 
@@ -536,7 +541,7 @@ int balance_publish(struct instance *in, struct balance *after)
 
 	if (err && err != -ENOENT)
 		return err;
-	err = err ? 0 : read_table(&p.maps, &p.before, &p.generation, NULL);
+	err = err ? 0 : read_table(&p.maps, &p.before, &p.was);
 	if (!err)
 		err = after->service_count ? replace(&p) : clear(&p);
 	if (!err)
