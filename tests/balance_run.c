@@ -19,6 +19,7 @@
 #define FAR_JIFFIES	     (1u << 30)
 #define CPUS_MOST	     1024
 #define NAT_PORTS	     1024
+#define FLOW_SEED	     0x5851f42d4c957f2dull
 #define MTU		     1500
 #define SOURCE_BITS	     16
 #define DEFAULT_BITS(family) ((family) == 6 ? 128 : 32)
@@ -244,6 +245,7 @@ static void make_maps(struct balance_run *run, const struct balance_setup *setup
 	if (service_table_compile(&run->services, &setup->nat_sources, clock_tick_ns(), &table))
 		errx(1, "%s", failure());
 	((struct weir_service_head *)table.bytes)->nat_port_mask = run->sizes.nat_ports - 1;
+	((struct weir_service_head *)table.bytes)->flow_seed = FLOW_SEED;
 	run->sizes.service_bytes = table.size;
 	if (balance_maps_make(&run->maps, &run->sizes, table.bytes))
 		errx(1, "%s", failure());

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "loader/base/error.h"
+#include "xdp/balance/hash.h"
 
 #define TABLE_LEAST    4096u
 #define ENTRIES_LEAST  64u
@@ -44,6 +45,7 @@ struct compiler {
 	struct hash addresses4, addresses6, ports;
 	__u32 *place_of[2]; /* by key of addresses4 and addresses6 */
 	__u32 vips;
+	size_t nat_backends;
 	struct weir_service_head head;
 	__u64 *words;
 	size_t used;
@@ -281,6 +283,13 @@ static size_t source_bytes(const struct compiler *c)
 	       c->balance->backend_count * sizeof(struct backend);
 }
 
+static bool is_nat_over_tcp(const struct balance *balance, const struct backend *b)
+{
+	const struct service *s = balance_service(balance, b->service);
+
+	return s->mode == WEIR_NAT && s->proto == IPPROTO_TCP;
+}
+
 /* Where everything lies; what every packet looks at comes first. */
 static void lay_out(struct compiler *c)
 {
@@ -290,6 +299,8 @@ static void lay_out(struct compiler *c)
 	for (size_t i = 0; i < b->service_count; i++)
 		if (b->services[i].index >= records)
 			records = b->services[i].index + 1;
+	for (size_t i = 0; i < b->backend_count; i++)
+		c->nat_backends += is_nat_over_tcp(b, &b->backends[i]);
 	reserve(c, sizeof(c->head) / 8);
 	c->head.mask4 = c->addresses4.mask;
 	c->head.addresses4 = reserve(c, c->head.mask4 + WEIR_PROBES);
@@ -301,6 +312,8 @@ static void lay_out(struct compiler *c)
 	reserve(c, -c->used % RECORD_WORDS);
 	c->head.records = reserve(c, records * RECORD_WORDS);
 	c->head.records_end = c->used;
+	c->head.nat_backend_count = c->nat_backends;
+	c->head.nat_backends = reserve(c, c->nat_backends);
 	c->head.source_bytes = source_bytes(c);
 	c->head.source = reserve(c, (source_bytes(c) + 7) / 8);
 }
@@ -388,6 +401,30 @@ static void put_records(struct compiler *c)
 	}
 }
 
+static int compare_word(const void *a, const void *b)
+{
+	__u64 x = *(const __u64 *)a, y = *(const __u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void put_nat_backends(struct compiler *c)
+{
+	__u64 *keys = c->words + c->head.nat_backends;
+	size_t at = 0;
+
+	for (size_t i = 0; i < c->balance->backend_count; i++) {
+		const struct backend *b = &c->balance->backends[i];
+
+		if (is_nat_over_tcp(c->balance, b))
+			keys[at++] = nat_backend_key(
+				word_of(b->address.byte),
+				b->address.family == 6 ? word_of(b->address.byte + 8) : 0,
+				b->address.family, b->port);
+	}
+	qsort(keys, at, sizeof(*keys), compare_word);
+}
+
 static void put_source(struct compiler *c)
 {
 	const struct balance *b = c->balance;
@@ -413,6 +450,7 @@ static int build(struct compiler *c, struct service_table *table)
 	put_addresses(c);
 	put_ports(c);
 	put_records(c);
+	put_nat_backends(c);
 	put_source(c);
 	memcpy(c->words, &c->head, sizeof(c->head));
 	table->bytes = c->words;

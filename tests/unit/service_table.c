@@ -17,6 +17,7 @@
 #include "loader/base/error.h"
 #include "tests/random_rules.h"
 #include "xdp/balance/abi.h"
+#include "xdp/balance/hash.h"
 
 #include <cmocka.h>
 
@@ -371,6 +372,40 @@ static __u32 modes_of(const struct balance *b)
 	return modes;
 }
 
+static bool has_key(const struct view *v, __u64 key)
+{
+	for (__u32 i = 0; i < v->head->nat_backend_count; i++)
+		if (word(v, v->head->nat_backends + i) == key)
+			return true;
+	return false;
+}
+
+/* All of NAT's backends of TCP and no others, in order. */
+static void check_nat_backends(const struct view *v, const struct balance *b)
+{
+	__u32 count = 0;
+
+	for (size_t i = 0; i < b->backend_count; i++) {
+		const struct backend *to = &b->backends[i];
+		const struct service *s = balance_service(b, to->service);
+		__be32 at[4];
+
+		if (s->mode != WEIR_NAT || s->proto != IPPROTO_TCP)
+			continue;
+		memcpy(at, to->address.byte, sizeof(at));
+		if (to->address.family == 4)
+			at[1] = at[2] = at[3] = 0;
+		assert_true(has_key(v, nat_backend_key((__u64)ntohl(at[0]) << 32 | ntohl(at[1]),
+						       (__u64)ntohl(at[2]) << 32 | ntohl(at[3]),
+						       to->address.family, to->port)));
+		count++;
+	}
+	assert_int_equal(v->head->nat_backend_count, count);
+	for (__u32 i = 1; i < count; i++)
+		assert_true(word(v, v->head->nat_backends + i - 1) <=
+			    word(v, v->head->nat_backends + i));
+}
+
 static void check(const struct balance *b, const struct nat_sources *sources, int lookups)
 {
 	struct service_table t = compile(b, sources);
@@ -386,6 +421,7 @@ static void check(const struct balance *b, const struct nat_sources *sources, in
 		check_record(&v, s);
 	}
 	check_holes(&v, b);
+	check_nat_backends(&v, b);
 	check_source(&t, b);
 	for (int i = 0; i < lookups; i++) {
 		struct address a = random_near(b->service_count + 80);

@@ -69,6 +69,9 @@ struct weir_service_head {
 	__u32 nat_port_mask; /* buckets of nat_ports - 1 */
 	__u64 seed;	    /* odd: of the hash of the three tables */
 	__u64 generation;   /* counts changes; slots[0] says which one the slots are brought to */
+	__u64 flow_seed;    /* random, and the same as long as there are services */
+	__u32 nat_backends; /* word offset: sorted keys (nat_backend_key()) of NAT's backends of TCP */
+	__u32 nat_backend_count;
 };
 
 /* An address entry: what it is (WEIR_A_*), the number of its vip, from 1, and the address. */
@@ -343,7 +346,7 @@ struct weir_explanation {
 };
 
 _Static_assert(WEIR_MOVING_WORD + WEIR_MAX_SERVICES / 64 <= WEIR_MIN_SLOTS, "bits of services");
-_Static_assert(sizeof(struct weir_service_head) == 80, "service head");
+_Static_assert(sizeof(struct weir_service_head) == 96, "service head");
 _Static_assert(sizeof(struct weir_service) == 64, "service: one line");
 _Static_assert(sizeof(struct weir_backend) == 64, "backend: one line");
 _Static_assert(sizeof(struct weir_flow_bucket) == 64, "flow bucket: one line");

@@ -42,6 +42,12 @@ WEIR_INLINE __u64 ports_of(__u32 sport, __u32 dport)
 	return (__u64)sport << 16 | dport;
 }
 
+/* Tells a backend by its address and port; port 0: any. */
+WEIR_INLINE __u64 nat_backend_key(__u64 address, __u64 low, __u32 family, __u32 port)
+{
+	return hash_flow(address, low, family, port, false);
+}
+
 /* Counted from the service's first slot. */
 WEIR_INLINE __u32 slot_of_hash(__u64 hash, __u32 slot_mask)
 {
