@@ -309,6 +309,29 @@ static bool takes_xdp(const struct netdev *dev)
 	return !*dev->kind && dev->xdp_mode == XDP_ATTACHED_DRV;
 }
 
+static bool in_one_go;
+static struct netdev last_device;
+
+void next_hops_in_one_go(bool on)
+{
+	in_one_go = on;
+	last_device.ifindex = 0;
+}
+
+static int look_at_device(__u32 ifindex, struct netdev *dev)
+{
+	int err = 0;
+
+	if (in_one_go && last_device.ifindex == ifindex) {
+		*dev = last_device;
+		return 0;
+	}
+	err = netdev_by_index(ifindex, dev);
+	if (!err)
+		last_device = *dev;
+	return err;
+}
+
 static int leave_by_device(const struct address *to, unsigned int wait_ms, const struct route *r,
 			   struct next_hop *hop)
 {
@@ -316,7 +339,7 @@ static int leave_by_device(const struct address *to, unsigned int wait_ms, const
 	struct netdev dev;
 	int err;
 
-	err = netdev_by_index(r->ifindex, &dev);
+	err = look_at_device(r->ifindex, &dev);
 	if (!err)
 		err = check_device(to, r, &dev);
 	if (err)

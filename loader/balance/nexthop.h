@@ -27,6 +27,10 @@ struct next_hop {
  * the way is one that weir cannot send by. */
 int next_hop_find(const struct address *to, unsigned int wait_ms, struct next_hop *hop);
 
+/* Many backends are behind one device, which takes several questions to know: until it is switched off again,
+ * a device is asked for once in a row. */
+void next_hops_in_one_go(bool on);
+
 /* Has the kernel keep this neighbour resolved from now on; and lets it go. Entries that are
  * permanent or managed by others are left alone, and release() knows weir's own by their protocol
  * number. Negative errno without a fail() line: callers may go on without. */

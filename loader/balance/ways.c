@@ -49,18 +49,19 @@ static bool is_open(const struct way *way)
 /* Returns how many are still open, or < 0. */
 static int look(struct ways *ways)
 {
-	int open = 0;
+	int open = 0, err = 0;
 
-	for (size_t i = 0; i < ways->count; i++) {
+	next_hops_in_one_go(true);
+	for (size_t i = 0; i < ways->count && !err; i++) {
 		struct way *way = &ways->way[i];
-		int err = is_open(way) ? next_hop_find(&way->to, 0, &way->hop) : 0;
 
-		if (err)
-			return err;
-		way->known = true;
+		if (is_open(way))
+			err = next_hop_find(&way->to, 0, &way->hop);
+		way->known = !err;
 		open += is_open(way);
 	}
-	return open;
+	next_hops_in_one_go(false);
+	return err ? err : open;
 }
 
 int ways_find(struct ways *ways, unsigned int wait_ms)
@@ -94,6 +95,7 @@ void ways_look(struct ways *ways, unsigned int ms)
 	double end = now_ms() + ms;
 	size_t first = 0;
 
+	next_hops_in_one_go(true);
 	while (first < ways->count && compare(&ways->way[first], &from) <= 0)
 		first++;
 	for (size_t i = 0; i < ways->count && now_ms() < end; i++) {
@@ -106,6 +108,7 @@ void ways_look(struct ways *ways, unsigned int ms)
 		else
 			forget_failure();
 	}
+	next_hops_in_one_go(false);
 }
 
 const struct next_hop *ways_hop(const struct ways *ways, const struct address *to)
