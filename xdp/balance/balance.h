@@ -57,7 +57,7 @@ static __always_inline struct decision serve(struct xdp_md *ctx, const struct fr
 			return passed();
 		s = service_at(t, index);
 		if (MODES_NAT && s->mode == WEIR_NAT)
-			return nat_forward(ctx, f, index);
+			return nat_forward(ctx, f, s, index);
 	}
 	return serve_others(ctx, f, s, index, address);
 }

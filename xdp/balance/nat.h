@@ -123,10 +123,9 @@ static __always_inline bool fits(const struct packet *p, const struct weir_backe
 }
 
 /* Where a packet of a flow goes. */
-struct nat_way {
-	__u32 backend;
-	__u32 port;
-};
+#define NAT_WAY(backend, port) ((__u64)(port) << 32 | (backend))
+#define WAY_BACKEND(way)       ((__u32)(way))
+#define WAY_PORT(way)	       ((__u16)((way) >> 32))
 
 static __always_inline __u64 leave_to_backend(struct xdp_md *ctx, const struct weir_backend *b)
 {
@@ -136,16 +135,15 @@ static __always_inline __u64 leave_to_backend(struct xdp_md *ctx, const struct w
 }
 
 static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct frame *f,
-					     const struct weir_service *s,
-					     const struct nat_way *way, __u32 flags)
+					     const struct weir_service *s, __u64 way, __u32 flags)
 {
 	const struct packet *p = &f->packet;
-	__u32 index = way->backend;
+	__u32 index = WAY_BACKEND(way);
 	struct weir_backend *b = bpf_map_lookup_elem(&backends, &index);
 	struct translation x;
 
 	explain(backend, index);
-	explain(nat_port, bpf_htons(way->port));
+	explain(nat_port, bpf_htons(WAY_PORT(way)));
 	if (!b)
 		return nat_drops(WEIR_BY_NO_BACKEND);
 	if (!fits(p, b)) {
@@ -162,39 +160,31 @@ static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct fr
 		return nat_drops(WEIR_BY_CHECKSUM);
 	if (s->mss && flags & TCP_SYN)
 		clamp_syn(ctx, p, s->mss, x.sum);
-	to_backend(&x, b, p->dport, way->port);
+	to_backend(&x, b, p->dport, WAY_PORT(way));
 	if (!translate(ctx, p, &x))
 		return nat_drops(WEIR_BY_CHECKSUM);
 	return leave_to_backend(ctx, b);
 }
 
-/* To the backend of its flow; of a flow that has just begun, `backend` and `port` say where. */
-__noinline __u64 weir_nat_forward(struct xdp_md *ctx, const struct frame *f, __u32 service,
-				  __u32 backend, __u32 port)
+/* To the backend of its flow; of a flow that has just begun, `begun` says where. */
+__noinline __u64 weir_nat_forward(struct xdp_md *ctx, const struct frame *f,
+				  const struct weir_service *s, __u32 service, __u64 begun)
 {
-	struct nat_way way = {backend, port};
-	const struct weir_service_head *t;
-	const struct weir_service *s;
 	struct weir_nat_flow *flow;
 	__u32 flags, number = 0;
 
-	if (!MODES_NAT || !f)
+	if (!MODES_NAT || !f || !s)
 		return NAT_UNKNOWN;
-	t = service_table();
-	if (!t)
-		return NAT_UNKNOWN;
-	s = service_at(t, service);
 	flags = tcp_flags(ctx, &f->packet);
-	if (!backend) {
+	if (!begun) {
 		flow = find_nat_by_client(s, service, &f->packet, &number);
 		if (!flow || !goes_on(flow, life_of(flow), flags) ||
 		    !go_on(ctx, flow, s, &f->packet, flags, false))
 			return NAT_UNKNOWN;
 		explain(placed, WEIR_PLACED_NAT);
-		way.backend = flow->backend;
-		way.port = flow->nat_port;
+		begun = NAT_WAY(flow->backend, flow->nat_port);
 	}
-	return with_flow(send_to_backend(ctx, f, s, &way, flags), &f->packet, number);
+	return with_flow(send_to_backend(ctx, f, s, begun, flags), &f->packet, number);
 }
 
 static __always_inline void count_refused(__u32 service, __u32 reason)
@@ -219,43 +209,41 @@ static __always_inline void count_begun(__u32 backend)
 /* A flow that is not known. The steps are called one after the other and not one by the other, as
  * the stacks of callers add up. Returns enum weir_reason. */
 static __always_inline __u32 nat_begin(struct xdp_md *ctx, const struct packet *p, __u32 service,
-				       struct nat_way *way)
+				       __u64 *way)
 {
 	__u64 claim = weir_claim_nat(ctx, p, service);
-	__u32 reason = CLAIM_REASON(claim);
+	__u32 reason = CLAIM_REASON(claim), backend = CLAIM_BACKEND(claim), port;
 	const struct weir_nat_flow *flow;
 
-	way->backend = CLAIM_BACKEND(claim);
 	if (reason == CLAIM_KNOWN) {
 		flow = nat_flow_at(CLAIM_INDEX(claim));
 		if (!flow)
 			return WEIR_BY_NAT_UNKNOWN;
-		way->backend = flow->backend;
-		way->port = flow->nat_port;
+		*way = NAT_WAY(flow->backend, flow->nat_port);
 		return WEIR_REASONS;
 	}
 	if (reason != WEIR_REASONS)
 		return reason;
-	way->port = weir_choose_port(ctx, CLAIM_INDEX(claim), way->backend, who_of(service, p),
-				     claim >> 32 ^ ticks() * 0x9e3779b1u);
-	reason = weir_open_nat(ctx, p, CLAIM_INDEX(claim), way->port);
+	port = weir_choose_port(ctx, CLAIM_INDEX(claim), backend, who_of(service, p),
+				claim >> 32 ^ ticks() * 0x9e3779b1u);
+	reason = weir_open_nat(ctx, p, CLAIM_INDEX(claim), port);
 	if (reason != WEIR_REASONS)
 		return reason;
-	if (way->port != p->sport)
+	if (port != p->sport)
 		count_for_service(service, port_changed);
 	if (p->proto == IPPROTO_UDP)
-		count_begun(way->backend);
-	return reason;
+		count_begun(backend);
+	*way = NAT_WAY(backend, port);
+	return WEIR_REASONS;
 }
 
 /* A packet to a service in mode nat. */
 static __always_inline struct decision nat_forward(struct xdp_md *ctx, const struct frame *f,
-						   __u32 service)
+						   const struct weir_service *s, __u32 service)
 {
 	const struct packet *p = &f->packet;
 	__u64 datagram = begun_datagram(ctx, p);
-	__u64 result = weir_nat_forward(ctx, f, service, 0, 0);
-	struct nat_way way = {};
+	__u64 result = weir_nat_forward(ctx, f, s, service, 0), way = 0;
 	__u32 reason;
 
 	explain(service, service);
@@ -267,8 +255,8 @@ static __always_inline struct decision nat_forward(struct xdp_md *ctx, const str
 		}
 		/* A datagram is remembered with the record, so that must be found. */
 		if (p->flags & WEIR_P_FIRST && !config.explain)
-			way = (struct nat_way){};
-		result = weir_nat_forward(ctx, f, service, way.backend, way.port);
+			way = 0;
+		result = weir_nat_forward(ctx, f, s, service, way);
 	}
 	remember_datagram(datagram, result);
 	return nat_decides(ctx, p, result);

@@ -260,13 +260,15 @@ static __always_inline bool nat_others(struct xdp_md *ctx, const struct frame *f
 {
 	const struct packet *p = &f->packet;
 	__u64 result = NAT_UNKNOWN;
+	const struct weir_service *s;
 	__u32 index;
 
 	if (p->flags & WEIR_P_FIRST) {
 		index = address & WEIR_IS_VIP ? find_service(t, address, p->proto, p->dport) : 0;
-		if (!index || service_at(t, index)->mode != WEIR_NAT)
+		s = service_at(t, index);
+		if (!index || s->mode != WEIR_NAT)
 			return false;
-		*d = nat_forward(ctx, f, index);
+		*d = nat_forward(ctx, f, s, index);
 		return true;
 	}
 	if (is_icmp(f))
