@@ -26,25 +26,28 @@
 
 static struct dice dice;
 
-static __u64 random_word(void)
+/* None is of a time to come. */
+static __u64 random_word(__u32 now)
 {
 	__u32 previous = dice_below(&dice, 2) ? dice_below(&dice, OWNERS + 1) : 0;
 
 	return WEIR_SLOT(dice_below(&dice, OWNERS + 1), previous,
-			 previous ? dice_below(&dice, 65536) : 0);
+			 previous ? now - dice_below(&dice, 65000) : 0);
 }
 
 static struct slot_range random_range(__u64 *slots)
 {
-	for (int i = 0; i < COUNT; i++)
-		slots[i] = random_word();
-	return (struct slot_range){
+	struct slot_range range = {
 		.slot = slots,
 		.count = COUNT,
 		.tracked = dice_below(&dice, 4),
 		.used = dice_below(&dice, 4),
 		.tick = dice_below(&dice, 65536),
 	};
+
+	for (int i = 0; i < COUNT; i++)
+		slots[i] = random_word(range.tick);
+	return range;
 }
 
 /* The first change of a slot says whom it was from; later ones do not. */
