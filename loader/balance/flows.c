@@ -49,10 +49,18 @@ static void close_range(struct flow_range *range)
 	balance_unmap_part(range->dsr, range->count * sizeof(*range->dsr));
 }
 
+/* The program may be a tick ahead of when `now` was read. */
+static __u32 age_of(__u32 tick, __u32 now)
+{
+	__s32 age = now - tick;
+
+	return age < 0 ? 0 : age;
+}
+
 static bool dsr_lives(const struct weir_flow *flow, __u32 tick, struct idle_ticks t)
 {
 	__u64 place = __atomic_load_n(&flow->place, __ATOMIC_RELAXED);
-	__u32 since = tick - WEIR_PLACE_TICK(place);
+	__u32 since = age_of(WEIR_PLACE_TICK(place), tick);
 
 	if (__atomic_load_n(&flow->tag, __ATOMIC_RELAXED) <= WEIR_FLOW_CLAIMED)
 		return false;
@@ -67,7 +75,7 @@ static bool dsr_lives(const struct weir_flow *flow, __u32 tick, struct idle_tick
 static bool nat_lives(const struct weir_nat_flow *flow, __u32 tick, struct idle_ticks t)
 {
 	__u64 life = __atomic_load_n(&flow->life, __ATOMIC_RELAXED);
-	__u32 since = tick - WEIR_LIFE_TICK(life);
+	__u32 since = age_of(WEIR_LIFE_TICK(life), tick);
 
 	switch (WEIR_LIFE_STATE(life)) {
 	case WEIR_NAT_NEW: return since <= WEIR_NAT_NEW_TICKS;

@@ -100,7 +100,7 @@ __u32 slots_settle(const struct slot_range *range, const bool *needed, __u32 idl
 
 	for (__u32 i = 0; i < range->count; i++) {
 		__u64 seen = __atomic_load_n(&range->slot[i], __ATOMIC_RELAXED);
-		__u16 since = range->tick - WEIR_SLOT_TICK(seen);
+		__u32 since = WEIR_SLOT_AGE(seen, range->tick);
 
 		if (!WEIR_SLOT_PREVIOUS(seen) || needed[i])
 			continue;

@@ -143,6 +143,12 @@ struct weir_service {
 #define WEIR_SLOT_OWNER(slot)	 ((__u32)(slot) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_PREVIOUS(slot) ((__u32)((slot) >> 24) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_TICK(slot)	 ((__u16)((slot) >> 48))
+/* In ticks; what is a little ahead of `now`, as others write it, is of no age. */
+#define WEIR_TICKS_AHEAD       64
+#define WEIR_SLOT_AGE(slot, now)                                                  \
+	((__u16)(WEIR_SLOT_TICK(slot) - (now)) < WEIR_TICKS_AHEAD                 \
+		 ? 0                                                              \
+		 : (__u16)((now)-WEIR_SLOT_TICK(slot)))
 #define WEIR_SLOT(owner, previous, tick) \
 	((__u64)(owner) | (__u64)(previous) << 24 | (__u64)(__u16)(tick) << 48)
 
@@ -305,7 +311,7 @@ struct weir_nat_ports {
 #define WEIR_FRAGMENT_TARGET(way) ((__u32)(way) & (2 * WEIR_FRAGMENT_GUESSED - 1))
 #define WEIR_FRAGMENT_TICK(way)	  ((__u32)(way) >> 25)
 #define WEIR_FRAGMENT(hash, tick, target) \
-	((__u64)(hash) & ~0ull << 32 | (__u64)((tick) & 0x7f) << 25 | (target))
+	(((__u64)(hash) & ~0ull << 32) | (__u64)((tick) & 0x7f) << 25 | (target))
 
 #define WEIR_FRAGMENT_WAYS    8
 #define WEIR_FRAGMENT_BUCKETS 128

@@ -86,9 +86,12 @@ static __always_inline bool is_alive(__u32 backend)
 	return backend && b && b->flags & WEIR_B_ALIVE;
 }
 
+/* Another CPU may have written the next tick before this one saw it begin: that is no age at all. */
 static __always_inline __u32 ticks_since(__u32 tick, __u32 now)
 {
-	return now - tick;
+	__s32 age = now - tick;
+
+	return age < 0 ? 0 : age;
 }
 
 static __always_inline __u64 tag_of(const struct moving_flow *flow)
@@ -259,7 +262,7 @@ static __always_inline __u32 place_udp(const struct moving_flow *flow, struct we
 {
 	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
 	bool before = is_alive(previous);
-	bool learning = before && (__u16)(now - WEIR_SLOT_TICK(seen)) <= flow->idle;
+	bool learning = before && WEIR_SLOT_AGE(seen, now) <= flow->idle;
 	__u32 backend = learning ? previous : owner;
 
 	if (!backend)

@@ -86,14 +86,19 @@ static __always_inline bool is_one_host(__u32 family, __u64 high, __u64 low)
 	return top != 0xff && (high || low > 1);
 }
 
+/* Nobody can be answered there (RFC 1812 5.3.7), or the packet claims to come from where it goes. */
+static __always_inline bool is_martian(const struct packet *p)
+{
+	return (p->source == p->dest && p->source_low == p->dest_low) ||
+	       !is_one_host(p->family, p->source, p->source_low);
+}
+
 /* Whether its sender may be answered at all. */
 static __always_inline bool is_answerable(struct xdp_md *ctx, const struct packet *p)
 {
 	const struct link_header *link = header_at(ctx, 0, sizeof(*link));
 
-	return link && !(link->dest[0] & 1) &&
-	       !(p->source == p->dest && p->source_low == p->dest_low) &&
-	       is_one_host(p->family, p->source, p->source_low) &&
+	return link && !(link->dest[0] & 1) && !is_martian(p) &&
 	       is_one_host(p->family, p->dest, p->dest_low);
 }
 

@@ -130,6 +130,8 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	bool via_tc;
 
 	explain(backend, index);
+	if ((flow->phase == PHASE_BEGIN || p->proto == IPPROTO_UDP) && is_martian(p))
+		return dropped(WEIR_BY_MARTIAN);
 	if (!index || !b || !(b->flags & WEIR_B_ALIVE)) {
 		count_for_service(flow->service, no_backend);
 		return dropped(WEIR_BY_NO_BACKEND);
@@ -159,6 +161,9 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 			return refuse(ctx, p, reason, b->mtu - outer_size(b));
 		}
 	}
+	/* What TC sends may be several segments in one. */
+	if (!via_tc && b->mode == WEIR_DSR_L2 && packet_size(p) > b->mtu)
+		return refuse(ctx, p, WEIR_BY_TOO_BIG, b->mtu);
 	if (!write_link(ctx, b))
 		return dropped(WEIR_BY_NO_ROUTE);
 	return leave_by(ctx, egress_of(b), via_tc);

@@ -62,7 +62,10 @@ static __always_inline struct weir_fragment_bucket *bucket_of_datagram(__u64 dat
 
 static __always_inline __u32 fragment_age(__u64 way, __u32 now)
 {
-	return (now - WEIR_FRAGMENT_TICK(way)) & 0x7f;
+	__u32 age = (now - WEIR_FRAGMENT_TICK(way)) & 0x7f;
+
+	/* A little ahead of this CPU's time. */
+	return age > 0x78 ? 0 : age;
 }
 
 static __always_inline bool is_of(__u64 way, __u64 datagram, __u32 now)

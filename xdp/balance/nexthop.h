@@ -17,8 +17,10 @@
 
 static __always_inline bool is_fresh(const struct weir_backend *b)
 {
+	/* Only so far ahead: what lies farther is long past, and jiffies have wrapped. */
 	return b->flags & WEIR_B_REACHABLE &&
-	       (__s32)(b->fresh_until - (__u32)bpf_jiffies64()) > 0;
+	       b->fresh_until - (__u32)bpf_jiffies64() - 1 <
+		       (__u32)FRESH_TICKS << config.tick_shift;
 }
 
 static __always_inline void confirm(struct weir_backend *b)
@@ -70,6 +72,12 @@ static __always_inline __u32 egress_of(const struct weir_backend *b)
 	return told && told->egress ? told->egress : b->ifindex;
 }
 
+/* Its neighbours in the word stay as they are: mtu, flags and source_bits. */
+static __always_inline void set_flags(struct weir_backend *b, __u32 flags)
+{
+	__sync_fetch_and_or((__u32 *)&b->fresh_until + 1, bpf_htonl(flags << 8));
+}
+
 enum way {
 	WAY_READY,
 	WAY_LOCAL, /* to the stack */
@@ -95,9 +103,11 @@ __noinline __u32 weir_next_hop(struct xdp_md *ctx, __u32 backend)
 	case BPF_FIB_LKUP_RET_SUCCESS:
 		explain(egress, fib.ifindex);
 		if (!config.explain) {
+			/* Whether another device takes XDP frames is the loader's to find out. */
+			if (fib.ifindex != b->ifindex)
+				set_flags(b, WEIR_B_VIA_TC);
 			store_way(b, &fib);
-			__sync_fetch_and_or((__u32 *)&b->fresh_until + 1,
-					    (__u32)WEIR_B_REACHABLE << 16);
+			set_flags(b, WEIR_B_REACHABLE);
 			confirm(b);
 		}
 		return WAY_READY;
