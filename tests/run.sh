@@ -57,9 +57,10 @@ for kind in $kinds; do
 		for kernel in ${WEIR_VM_KERNELS:-6.1 6.12}; do
 			run "vm/$kernel/load" tests/vm/run.sh "$kernel" tests/vm/jobs/load.sh \
 				"$build/tests/vm/load"
-			for job in weir balance; do
-				run "vm/$kernel/$job" tests/vm/run.sh "$kernel" \
-					"tests/vm/jobs/$job.sh" "$WEIR"
+			run "vm/$kernel/weir" tests/vm/run.sh "$kernel" tests/vm/jobs/weir.sh "$WEIR"
+			for part in dsr_l2 dsr_ipip nat shared; do
+				run "vm/$kernel/balance $part" tests/vm/run.sh "$kernel" \
+					tests/vm/jobs/balance.sh "$WEIR" $part
 			done
 		done
 		;;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# balance.sh [BINARY [PART]...]: parts are modes and shared; both, if none is named.
-# The balancer where kernels differ. modes: connections that carry checked data through each mode,
+# balance.sh [BINARY [PART]...]: parts are dsr_l2, dsr_ipip, nat and shared; all, if none is named.
+# The balancer where kernels differ. Modes: connections that carry checked data through each of them,
 # both families at once, while a backend drains, another one comes and weir is upgraded; by TC where
 # the far ends take no frames from XDP. shared: beside another program in libxdp's dispatcher, where
 # that takes programs that move packet data; where it does not, one line says so and nothing changes.
@@ -166,14 +166,20 @@ shared() {
 	rest
 }
 
-modes() {
+dsr_l2() {
 	through dsr-l2 lan tc
 	through dsr-l2 lan xdp
+}
+
+dsr_ipip() {
 	through dsr-ipip routed xdp
+}
+
+nat() {
 	source4=$SOURCE4 source6=$SOURCE6 through nat lan xdp
 }
 
-[ $# != 0 ] || set -- modes shared
+[ $# != 0 ] || set -- dsr_l2 dsr_ipip nat shared
 for part; do
 	$part
 done
