@@ -245,7 +245,7 @@ static void make_maps(struct balance_run *run, const struct balance_setup *setup
 	if (service_table_compile(&run->services, &setup->nat_sources, clock_tick_ns(), &table))
 		errx(1, "%s", failure());
 	((struct weir_service_head *)table.bytes)->nat_port_mask = run->sizes.nat_ports - 1;
-	((struct weir_service_head *)table.bytes)->flow_seed = FLOW_SEED;
+	service_table_seed(&table, FLOW_SEED);
 	run->sizes.service_bytes = table.size;
 	if (balance_maps_make(&run->maps, &run->sizes, table.bytes))
 		errx(1, "%s", failure());

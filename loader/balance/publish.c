@@ -239,6 +239,7 @@ static int collect_sources(const struct balance *after, const struct balance_map
 static int compile(struct publication *p, const struct balance_maps *maps)
 {
 	struct weir_service_head *head;
+	__u64 seed = p->was.flow_seed;
 	struct nat_sources sources;
 	int err = collect_sources(p->after, maps, &sources);
 
@@ -249,11 +250,10 @@ static int compile(struct publication *p, const struct balance_maps *maps)
 		return err;
 	head = p->table.bytes;
 	head->generation = p->was.generation + 1;
-	head->flow_seed = p->was.flow_seed;
-	if (!head->flow_seed &&
-	    getrandom(&head->flow_seed, sizeof(head->flow_seed), 0) != sizeof(head->flow_seed))
-		return fail(-EIO, "no random numbers: getrandom(2) failed");
 	head->nat_port_mask = p->sizes.nat_ports ? p->sizes.nat_ports - 1 : 0;
+	if (!seed && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		return fail(-EIO, "no random numbers: getrandom(2) failed");
+	service_table_seed(&p->table, seed);
 	return 0;
 }
 

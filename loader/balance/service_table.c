@@ -496,6 +496,17 @@ int service_table_compile(const struct balance *balance, const struct nat_source
 	return err ? fail(err, "out of memory for the table of services") : 0;
 }
 
+void service_table_seed(struct service_table *table, __u64 seed)
+{
+	struct weir_service_head *head = table->bytes;
+	struct weir_service *s = (void *)((__u64 *)table->bytes + head->records);
+	__u32 count = (head->records_end - head->records) / RECORD_WORDS;
+
+	head->flow_seed = seed;
+	for (__u32 i = 0; i < count; i++)
+		s[i].flow_seed = seed | 1;
+}
+
 /* ---- reading back ---- */
 
 static int damaged(struct balance *balance)

@@ -20,6 +20,9 @@ struct nat_sources {
 int service_table_compile(const struct balance *balance, const struct nat_sources *sources,
 			  __u64 tick_ns, struct service_table *table);
 
+/* What the places of flows depend on: as long as flows shall be found, the same in each table. */
+void service_table_seed(struct service_table *table, __u64 seed);
+
 /* What a table was made of. `size` is that of the map's value. 0 or < 0 with a line. */
 int service_table_source(const void *bytes, size_t size, struct balance *balance);
 

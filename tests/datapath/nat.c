@@ -219,6 +219,38 @@ static void test_places_run_out(void **state)
 	close_bench(&b);
 }
 
+/* Each flow has two buckets to be in. */
+static void test_table_can_be_filled(void **state)
+{
+	struct shape shape = {.buckets = 1024, .nat_ports = 4096};
+	__u32 room = 1024 * WEIR_NAT_WAYS, refused_in_half = 0, refused_in_all = 0;
+	struct dice d = {12345};
+	struct bench b;
+
+	(void)state;
+	open_bench(&b, &shape);
+	for (__u32 i = 0; i < room * 9 / 10; i++) {
+		struct packet_layout layout = to_service(TCP4, PACKET_SYN, 1024 + i);
+		struct address client = test_address(CLIENT4);
+		char source[ADDRESS_TEXT];
+		struct xdp_result r;
+		struct packet p;
+
+		client.byte[0] = 100;
+		client.byte[1] = dice_word(&d);
+		client.byte[2] = dice_word(&d);
+		address_format(&client, source);
+		layout.source = source;
+		build(&p, &layout, true);
+		xdp_run_only(&b.run.xdp, &p, &r);
+		refused_in_all += r.code == XDP_DROP;
+		refused_in_half += r.code == XDP_DROP && i < room / 2;
+	}
+	assert_int_equal(refused_in_half, 0);
+	assert_in_range(refused_in_all, 0, room / 20);
+	close_bench(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +260,7 @@ int main(void)
 		cmocka_unit_test(test_port_is_kept_or_changed),
 		cmocka_unit_test(test_ports_run_out),
 		cmocka_unit_test(test_places_run_out),
+		cmocka_unit_test(test_table_can_be_filled),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -126,7 +126,8 @@ struct weir_service {
 	__u32 idle_closing; /* the same, once its end was seen */
 	__be32 address[4];
 	__u32 vip;
-	__u32 pad[3];
+	__u32 pad;
+	__u64 flow_seed; /* the head's, odd */
 };
 
 /* ---- slots ----
@@ -239,15 +240,20 @@ struct weir_flow_bucket {
 enum weir_nat_state {
 	WEIR_NAT_FREE,
 	WEIR_NAT_CLAIMED, /* being written; free again after WEIR_SYN_TICKS */
-	WEIR_NAT_NEW,	  /* TCP: the client has not answered a reply yet; UDP: no reply yet */
+	WEIR_NAT_NEW,	  /* TCP: the client has not answered a reply yet; UDP: no reply yet, and not
+			   * sent to for long */
 	WEIR_NAT_OPEN,
-	WEIR_NAT_CLOSING, /* it was open, and now a FIN each way or a RST was seen */
+	WEIR_NAT_CLOSING, /* it was open, and now a FIN each way was seen, or a RST and no segment
+			   * behind it */
 };
 
 #define WEIR_NAT_FIN_CLIENT  0x1
 #define WEIR_NAT_FIN_BACKEND 0x2
 #define WEIR_NAT_REPLIED     0x4
 #define WEIR_NAT_RESET	     0x8
+
+/* UDP: what was seen is in how many ticks the client sent; so many make it open without a reply. */
+#define WEIR_NAT_ONE_WAY_TICKS 3
 
 #define WEIR_NAT_NEW_TICKS 30 /* idle time of a new flow: SYNs are repeated after up to 16 s */
 
@@ -261,12 +267,14 @@ struct weir_nat_flow {
 	__u32 backend;
 	__u16 nat_port; /* what the backend sees as the client's */
 	__u8 proto;
-	__u8 via_tc; /* the client's device takes no XDP frames */
+	__u8 via_tc : 1; /* the client's device takes no XDP frames */
+	__u8 tags : 2;	 /* VLAN tags of the client's packets */
 	/* Where replies go: back to where the client's packets come from. */
 	__u8 own_mac[6];
 	__u8 client_mac[6];
 	__u32 ifindex;
-	__u64 pad;
+	__be16 tci[2];	 /* of the tags; 0 where there is none */
+	__u32 other_way; /* number of another way a packet came; 0: none. Twice, and it is taken */
 };
 
 #define WEIR_NAT_LIFE(state, seen, tick) \

@@ -52,9 +52,16 @@ static __always_inline bool has_nat_ports(const struct packet *p)
 	return p->flags & WEIR_P_PORTS && (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP);
 }
 
+/* Whether the packet ends a handshake. */
+static __always_inline bool opens(__u64 life, __u64 next, const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP && WEIR_LIFE_STATE(life) == WEIR_NAT_NEW &&
+	       WEIR_LIFE_STATE(next) == WEIR_NAT_OPEN;
+}
+
 /* A flow that goes on: writes what the packet makes of it. False: its record may no longer be used.
  * The other direction may have done the same on another CPU, hence twice. */
-static __always_inline bool go_on(struct xdp_md *ctx, struct weir_nat_flow *flow,
+static __always_inline bool go_on(struct xdp_md *ctx, struct weir_nat_flow *flow, __u32 number,
 				  const struct weir_service *s, const struct packet *p, __u32 flags,
 				  bool reply)
 {
@@ -66,8 +73,8 @@ static __always_inline bool go_on(struct xdp_md *ctx, struct weir_nat_flow *flow
 			return false;
 		next = next_life(life, p->proto, flags, reply, now);
 		if (touch_nat(flow, life, next)) {
-			if (!reply && WEIR_LIFE_TICK(life) != now)
-				learn_way(ctx, flow);
+			if (!reply && (WEIR_LIFE_TICK(life) != now || opens(life, next, p)))
+				weir_follow_way(ctx, p, number, opens(life, next, p));
 			return true;
 		}
 		life = life_of(flow);
@@ -131,7 +138,7 @@ static __always_inline __u64 leave_to_backend(struct xdp_md *ctx, const struct w
 {
 	if (!write_link(ctx, b))
 		return nat_drops(WEIR_BY_NO_ROUTE);
-	return NAT_LEAVES(b->ifindex, b->flags & WEIR_B_VIA_TC, 0);
+	return NAT_LEAVES(egress_of(b), b->flags & WEIR_B_VIA_TC, 0);
 }
 
 static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct frame *f,
@@ -179,7 +186,7 @@ __noinline __u64 weir_nat_forward(struct xdp_md *ctx, const struct frame *f,
 	if (!begun) {
 		flow = find_nat_by_client(s, service, &f->packet, &number);
 		if (!flow || !goes_on(flow, life_of(flow), flags) ||
-		    !go_on(ctx, flow, s, &f->packet, flags, false))
+		    !go_on(ctx, flow, number, s, &f->packet, flags, false))
 			return NAT_UNKNOWN;
 		explain(placed, WEIR_PLACED_NAT);
 		begun = NAT_WAY(flow->backend, flow->nat_port);
@@ -274,10 +281,26 @@ static __always_inline void count_reply(__u32 backend, __u32 bytes)
 	}
 }
 
-static __always_inline __u64 leave_to_client(struct xdp_md *ctx, const struct weir_nat_flow *flow)
+/* What the device that the reply came by took fits it on the way out as well. 0: it fits. */
+static __always_inline __u32 too_small_mtu(struct xdp_md *ctx, const struct packet *p,
+					   const struct weir_nat_flow *flow)
 {
-	__u8 *link = header_at(ctx, 0, ETH_HLEN);
+	__u32 mtu = packet_size(p);
 
+	if (flow->ifindex == config.ifindex || (config.via_tc && p->proto == IPPROTO_TCP))
+		return 0;
+	return bpf_check_mtu(ctx, flow->ifindex, &mtu, 0, 0) == BPF_MTU_CHK_RET_FRAG_NEEDED ? mtu
+											    : 0;
+}
+
+static __always_inline __u64 leave_to_client(struct xdp_md *ctx, const struct packet *p,
+					     const struct weir_nat_flow *flow)
+{
+	__u8 *link;
+
+	if (!change_tags(ctx, p, flow))
+		return nat_drops(WEIR_BY_NO_ROUTE);
+	link = header_at(ctx, 0, ETH_HLEN);
 	if (!link)
 		return nat_drops(WEIR_BY_NO_ROUTE);
 	__builtin_memcpy(link, flow->client_mac, 6);
@@ -290,8 +313,13 @@ static __always_inline __u64 send_to_client(struct xdp_md *ctx, const struct fra
 					    const struct weir_nat_flow *flow, __u32 flags)
 {
 	const struct packet *p = &f->packet;
+	__u32 mtu = too_small_mtu(ctx, p, flow);
 	struct translation x;
 
+	if (mtu) {
+		count_for_service(WEIR_WHO_SERVICE(flow->who), too_big);
+		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TOO_BIG, mtu);
+	}
 	if (!may_go_on(ctx, p))
 		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TTL, 0);
 	count_reply(flow->backend, f->bytes);
@@ -303,7 +331,7 @@ static __always_inline __u64 send_to_client(struct xdp_md *ctx, const struct fra
 	to_client(&x, s, flow);
 	if (!translate(ctx, p, &x))
 		return nat_drops(WEIR_BY_CHECKSUM);
-	return leave_to_client(ctx, flow);
+	return leave_to_client(ctx, p, flow);
 }
 
 /* A packet to an address that NAT flows leave from: to the client of its flow. */
@@ -324,7 +352,7 @@ __noinline __u64 weir_nat_reply(struct xdp_md *ctx, const struct frame *f)
 		return NAT_UNKNOWN;
 	flags = tcp_flags(ctx, &f->packet);
 	s = service_at(t, WEIR_WHO_SERVICE(flow->who));
-	if (!go_on(ctx, flow, s, &f->packet, flags, true))
+	if (!go_on(ctx, flow, number, s, &f->packet, flags, true))
 		return NAT_UNKNOWN;
 	explain(placed, WEIR_PLACED_NAT);
 	explain(reply, 1);
@@ -345,56 +373,6 @@ static __always_inline bool nat_reply(struct xdp_md *ctx, const struct frame *f,
 	remember_datagram(datagram, result);
 	*d = nat_decides(ctx, &f->packet, result);
 	return true;
-}
-
-/*
- * Of TCP in mid-stream that belongs to neither a flow nor a socket of this host: the stack would answer
- * with a RST and so end a flow which another balancer began and whose client has not sent anything here yet.
- * Its next packet makes the flow known.
- */
-__noinline bool weir_is_stray(struct xdp_md *ctx, const struct packet *p)
-{
-	struct bpf_sock_tuple tuple = {};
-	__u32 flags, size = sizeof(tuple.ipv4);
-	struct bpf_sock *sk;
-
-	if (!MODES_NAT || !p || p->proto != IPPROTO_TCP || p->flags != WEIR_P_PORTS)
-		return false;
-	flags = tcp_flags(ctx, p);
-	if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-		return false;
-	if (p->family == 4) {
-		tuple.ipv4.saddr = bpf_htonl(p->source >> 32);
-		tuple.ipv4.daddr = bpf_htonl(p->dest >> 32);
-		tuple.ipv4.sport = bpf_htons(p->sport);
-		tuple.ipv4.dport = bpf_htons(p->dport);
-	} else {
-		tuple.ipv6.saddr[0] = bpf_htonl(p->source >> 32);
-		tuple.ipv6.saddr[1] = bpf_htonl(p->source);
-		tuple.ipv6.saddr[2] = bpf_htonl(p->source_low >> 32);
-		tuple.ipv6.saddr[3] = bpf_htonl(p->source_low);
-		tuple.ipv6.daddr[0] = bpf_htonl(p->dest >> 32);
-		tuple.ipv6.daddr[1] = bpf_htonl(p->dest);
-		tuple.ipv6.daddr[2] = bpf_htonl(p->dest_low >> 32);
-		tuple.ipv6.daddr[3] = bpf_htonl(p->dest_low);
-		tuple.ipv6.sport = bpf_htons(p->sport);
-		tuple.ipv6.dport = bpf_htons(p->dport);
-		size = sizeof(tuple.ipv6);
-	}
-	sk = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return true;
-	bpf_sk_release(sk);
-	return false;
-}
-
-/* What an address that NAT flows leave from gets otherwise. */
-static __always_inline struct decision nat_stray(struct xdp_md *ctx, const struct packet *p)
-{
-	if (!weir_is_stray(ctx, p))
-		return passed();
-	count_for_service(0, nat_unknown);
-	return dropped(WEIR_BY_NAT_UNKNOWN);
 }
 
 #endif

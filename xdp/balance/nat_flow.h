@@ -64,23 +64,36 @@ static __always_inline bool nat_is_over(__u64 life, const struct weir_service *s
 	}
 }
 
+static __always_inline __u64 next_life_udp(__u64 life, bool reply, __u32 now)
+{
+	__u32 state = WEIR_LIFE_STATE(life), seen = WEIR_LIFE_SEEN(life);
+
+	if (state == WEIR_NAT_NEW) {
+		seen += WEIR_LIFE_TICK(life) != now;
+		if (reply || seen >= WEIR_NAT_ONE_WAY_TICKS)
+			state = WEIR_NAT_OPEN;
+	}
+	return WEIR_NAT_LIFE(state, seen, now);
+}
+
 /*
  * What a packet makes of a flow. A RST or two FINs end only what was open: a new flow stays new and
  * so has the shortest life, and what a flood of SYNs, or of ACKs that are answered with RSTs, leaves
- * behind can be taken by others soon.
+ * behind can be taken by others soon. Anybody can send a RST in another's name: a segment behind it
+ * shows that its sequence number was wrong.
  */
 static __always_inline __u64 next_life(__u64 life, __u32 proto, __u32 flags, bool reply, __u32 now)
 {
 	__u32 state = WEIR_LIFE_STATE(life), seen = WEIR_LIFE_SEEN(life);
+	bool ended;
 
-	if (proto == IPPROTO_UDP) {
-		if (reply)
-			state = WEIR_NAT_OPEN;
-		return WEIR_NAT_LIFE(state, seen, now);
-	}
+	if (proto == IPPROTO_UDP)
+		return next_life_udp(life, reply, now);
 	if (flags & TCP_RST) {
 		seen |= WEIR_NAT_RESET;
 	} else {
+		if (!(flags & TCP_SYN))
+			seen &= ~WEIR_NAT_RESET;
 		if (flags & TCP_FIN)
 			seen |= reply ? WEIR_NAT_FIN_BACKEND : WEIR_NAT_FIN_CLIENT;
 		if (state == WEIR_NAT_NEW && reply)
@@ -88,9 +101,10 @@ static __always_inline __u64 next_life(__u64 life, __u32 proto, __u32 flags, boo
 		else if (state == WEIR_NAT_NEW && seen & WEIR_NAT_REPLIED && !(flags & TCP_SYN))
 			state = WEIR_NAT_OPEN;
 	}
-	if (state == WEIR_NAT_OPEN &&
-	    (seen & WEIR_NAT_RESET || (seen & WEIR_NAT_FIN_CLIENT && seen & WEIR_NAT_FIN_BACKEND)))
-		state = WEIR_NAT_CLOSING;
+	ended = seen & WEIR_NAT_RESET ||
+		(seen & WEIR_NAT_FIN_CLIENT && seen & WEIR_NAT_FIN_BACKEND);
+	if (state >= WEIR_NAT_OPEN)
+		state = ended ? WEIR_NAT_CLOSING : WEIR_NAT_OPEN;
 	return WEIR_NAT_LIFE(state, seen, now);
 }
 
@@ -119,9 +133,16 @@ static __always_inline __u64 nat_hash(const struct weir_service *s, const struct
 			 s->flags & WEIR_S_BY_SOURCE);
 }
 
+/* A flow is in one of two buckets, which nobody who does not know the seed can tell: else some chosen
+ * ports would fill those of another's. Most are in the first. */
 static __always_inline __u32 nat_bucket(const struct weir_service *s, __u64 hash)
 {
-	return s->flows + ((__u32)(hash >> 2) & s->flow_mask);
+	return s->flows + ((hash * s->flow_seed >> 32) * (s->flow_mask + 1ull) >> 32);
+}
+
+static __always_inline __u32 second_nat_bucket(const struct weir_service *s, __u64 hash)
+{
+	return s->flows + ((__u32)mix_flow(hash ^ s->flow_seed) & s->flow_mask);
 }
 
 static __always_inline __u64 who_of(__u32 service, const struct packet *p)
@@ -135,14 +156,9 @@ static __always_inline bool is_clients(const struct weir_nat_flow *flow, const s
 	return flow->who == who && flow->client[0] == p->source && flow->client[1] == p->source_low;
 }
 
-/* The record of a packet to this service, whether or not it is over, and its index; NULL: none. */
-static __always_inline struct weir_nat_flow *find_nat_by_client(const struct weir_service *s,
-								__u32 service,
-								const struct packet *p,
-								__u32 *number)
+static __always_inline struct weir_nat_flow *find_in_bucket(__u32 index, const struct packet *p,
+							    __u64 who, __u32 *number)
 {
-	__u64 who = who_of(service, p);
-	__u32 index = nat_bucket(s, nat_hash(s, p));
 	struct weir_nat_bucket *bucket = bpf_map_lookup_elem(&nat_flows, &index);
 
 	if (!bucket)
@@ -157,6 +173,18 @@ static __always_inline struct weir_nat_flow *find_nat_by_client(const struct wei
 		}
 	}
 	return NULL;
+}
+
+/* The record of a packet to this service, whether or not it is over, and its index; NULL: none. */
+static __always_inline struct weir_nat_flow *find_nat_by_client(const struct weir_service *s,
+								__u32 service,
+								const struct packet *p,
+								__u32 *number)
+{
+	__u64 who = who_of(service, p), hash = nat_hash(s, p);
+	struct weir_nat_flow *flow = find_in_bucket(nat_bucket(s, hash), p, who, number);
+
+	return flow ? flow : find_in_bucket(second_nat_bucket(s, hash), p, who, number);
 }
 
 /* ---- from the backend ---- */

@@ -50,9 +50,10 @@ static __always_inline void translation_of(struct translation *x, const struct n
 		to_backend(x, pass->b, WEIR_WHO_ASKED(pass->flow->who), pass->flow->nat_port);
 }
 
-static __always_inline __u64 leave_on(struct xdp_md *ctx, const struct nat_pass *pass)
+static __always_inline __u64 leave_on(struct xdp_md *ctx, const struct packet *p,
+				      const struct nat_pass *pass)
 {
-	return pass->reply ? leave_to_client(ctx, pass->flow) : leave_to_backend(ctx, pass->b);
+	return pass->reply ? leave_to_client(ctx, p, pass->flow) : leave_to_backend(ctx, pass->b);
 }
 
 /* 0: it may go. */
@@ -62,7 +63,7 @@ static __always_inline __u64 may_pass(struct xdp_md *ctx, const struct packet *p
 	if (!may_go_on(ctx, p))
 		return NAT_RESULT(NAT_REFUSE, WEIR_BY_TTL, 0);
 	if (pass->reply)
-		return 0;
+		return too_small_mtu(ctx, p, pass->flow) ? nat_drops(WEIR_BY_TOO_BIG) : 0;
 	if (!(pass->b->flags & WEIR_B_ALIVE))
 		return nat_drops(WEIR_BY_NO_BACKEND);
 	if (packet_size(p) > pass->b->mtu)
@@ -120,7 +121,7 @@ __noinline __u64 weir_nat_fragment(struct xdp_md *ctx, const struct frame *f)
 	translation_of(&x, &pass);
 	if (!translate_ip(ctx, &f->packet, &x, &unused))
 		return nat_drops(WEIR_BY_FRAGMENT);
-	return leave_on(ctx, &pass);
+	return leave_on(ctx, &f->packet, &pass);
 }
 
 /* ---- ICMP errors ---- */
@@ -245,7 +246,7 @@ __noinline __u64 weir_nat_icmp(struct xdp_md *ctx, const struct frame *f, __u32 
 	translation_of(&x, &pass);
 	if (!translate_error(ctx, &f->packet, &r, &x))
 		return nat_drops(WEIR_BY_CHECKSUM);
-	return leave_on(ctx, &pass);
+	return leave_on(ctx, &f->packet, &pass);
 }
 
 static __always_inline bool is_icmp(const struct frame *f)
