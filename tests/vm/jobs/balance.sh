@@ -68,13 +68,14 @@ managed() {
 }
 
 under_load() { # TEXT
-	check "$1: load" load_begin -c 60 -l 20
+	check "$1: load" load_begin -c 60 -l 20 -t 95
 	sleep 1
 	check "$1: a backend drains" drain_first
 	sleep 1
 	check "$1: another one comes" add_backend 1 3
 	check "$1: an upgrade" weir attach eth0
 	sleep 2
+	check "$1: all the while under load" kill -0 $loading
 	load_end
 	unbroken "$1: a drain, an add, an upgrade"
 	equal "$1: all backends were used" '["b1","b2","b3"]' "$(told '.servers | keys | tojson')"
