@@ -27,19 +27,26 @@ void tunnel_put_address(struct weir_local_address *to, const char *text)
 	};
 }
 
-void tunnel_set_ends(struct xdp_run *to, const struct weir_local_addresses *local)
+void tunnel_set_ends(struct xdp_run *to, const char *const *ends, size_t count)
 {
-	balance_run_write(bpf_map__fd(to->skel->maps.local_addresses), 0, local);
+	int fd = bpf_map__fd(to->skel->maps.local_addresses);
+	struct weir_local_address a;
+	__u32 is_here = 1;
+
+	while (!bpf_map_get_next_key(fd, NULL, &a))
+		bpf_map_delete_elem(fd, &a);
+	for (size_t i = 0; i < count; i++) {
+		tunnel_put_address(&a, ends[i]);
+		bpf_map_update_elem(fd, &a, &is_here, BPF_ANY);
+	}
 }
 
 void tunnel_set_usual_ends(struct xdp_run *to)
 {
-	struct weir_local_addresses local = {.count = 3};
+	static const char *const ends[] = {"127.0.0.1", TUNNEL_HERE4, TUNNEL_HERE6, PACKET_SERVER,
+					   PACKET_SERVER6};
 
-	tunnel_put_address(&local.address[0], "127.0.0.1");
-	tunnel_put_address(&local.address[1], TUNNEL_HERE4);
-	tunnel_put_address(&local.address[2], TUNNEL_HERE6);
-	tunnel_set_ends(to, &local);
+	tunnel_set_ends(to, ends, sizeof(ends) / sizeof(*ends));
 }
 
 void tunnel_open(struct xdp_run *to, const struct weir_xdp_config *more, const struct rule_set *set,

@@ -26,7 +26,8 @@ struct packed {
 void tunnel_open(struct xdp_run *to, const struct weir_xdp_config *more, const struct rule_set *set,
 		 const struct table_names *names);
 void tunnel_put_address(struct weir_local_address *to, const char *text);
-void tunnel_set_ends(struct xdp_run *to, const struct weir_local_addresses *local);
+/* What are this host's addresses; the usual ones are those above and servers'. */
+void tunnel_set_ends(struct xdp_run *to, const char *const *ends, size_t count);
 void tunnel_set_usual_ends(struct xdp_run *to);
 
 /* A TCP segment in a packet of this family. */

@@ -62,7 +62,7 @@ enum weir_reason {
 	WEIR_BY_MARTIAN,      /* source and destination are the same, or cannot be answered */
 	WEIR_BY_CHECKSUM,     /* its checksum is unfinished and cannot be finished here */
 	WEIR_BY_HEADROOM,     /* the driver left no room for another header */
-	WEIR_BY_BAD_TUNNEL,   /* --decap: the outer header fits no inner packet */
+	WEIR_BY_BAD_TUNNEL,   /* --decap: no packet inside, or none that may come so */
 	WEIR_REASONS,
 };
 
@@ -111,7 +111,7 @@ struct weir_xdp_config {
 	__u8 pad;
 };
 
-/* --decap: the addresses of this host, as in struct packet: tunnels to them end here. */
+/* --decap: an address of this host, as in struct packet: tunnels end here, and what was in them. */
 struct weir_local_address {
 	__u64 high;
 	__u64 low;
@@ -119,13 +119,7 @@ struct weir_local_address {
 	__u32 pad;
 };
 
-#define WEIR_LOCAL_ADDRESSES 32
-
-struct weir_local_addresses {
-	__u32 count;
-	__u32 pad;
-	struct weir_local_address address[WEIR_LOCAL_ADDRESSES];
-};
+#define WEIR_LOCAL_ADDRESSES 16384
 
 /* Of the program that counts redirected frames which got lost. */
 struct weir_lost_config {

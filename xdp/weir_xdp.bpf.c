@@ -43,19 +43,23 @@ int weir_redirect(struct xdp_md *ctx)
 	return filter(ctx, true);
 }
 
-/* While there are services, or tunnels end here. */
+/* While there are services, or tunnels end here. Rules hold for the tunnel and for what is in it:
+ * neither may bring in what the other does not. */
 SEC("xdp")
 int weir_balance(struct xdp_md *ctx)
 {
 	struct decision decision = passed();
 	struct frame frame = {};
+	bool arrived = false;
 
 	parse(&frame, ctx, true);
-	if (config.decap)
-		decision = decapsulate(ctx, &frame);
-	if (config.fields && decision.verdict == WEIR_PASS)
+	if (config.fields)
 		decision = apply_rules(ctx, &frame, config.redirects);
-	if (config.modes && decision.verdict == WEIR_PASS)
+	if (config.decap && decision.verdict == WEIR_PASS)
+		arrived = decapsulate(ctx, &frame, &decision);
+	if (config.fields && arrived)
+		decision = apply_rules(ctx, &frame, config.redirects);
+	if (config.modes && !arrived && decision.verdict == WEIR_PASS)
 		decision = balance(ctx, &frame);
 	return count(frame.class, frame.bytes, decision);
 }

@@ -5,9 +5,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <linux/types.h>
-#include <net/if.h>
 #include <netinet/in.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,14 +15,6 @@
 #include "loader/base/error.h"
 #include "xdp/abi.h"
 
-/* The least likely to be the end of a tunnel come last, should there be too many. */
-enum rank {
-	RANK_DEVICE,
-	RANK_LOOPBACK_DEVICE, /* VIPs, among others */
-	RANK_LINK_LOCAL,
-	RANKS,
-};
-
 static bool is_loopback(const struct sockaddr *address)
 {
 	const struct sockaddr_in6 *six = (const void *)address;
@@ -32,15 +22,6 @@ static bool is_loopback(const struct sockaddr *address)
 
 	return address->sa_family == AF_INET ? ntohl(four->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
 					     : IN6_IS_ADDR_LOOPBACK(&six->sin6_addr);
-}
-
-static enum rank rank_of(const struct ifaddrs *a)
-{
-	const struct sockaddr_in6 *six = (const void *)a->ifa_addr;
-
-	if (six->sin6_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr))
-		return RANK_LINK_LOCAL;
-	return a->ifa_flags & IFF_LOOPBACK ? RANK_LOOPBACK_DEVICE : RANK_DEVICE;
 }
 
 static struct weir_local_address as_parsed(const struct sockaddr *address)
@@ -62,68 +43,89 @@ static struct weir_local_address as_parsed(const struct sockaddr *address)
 	};
 }
 
-static void add(struct weir_local_addresses *to, const struct sockaddr *address, size_t *left_out)
+static bool is_end(const struct ifaddrs *a)
 {
-	struct weir_local_address one = as_parsed(address);
-
-	/* One address may be on several devices. */
-	for (__u32 i = 0; i < to->count; i++)
-		if (!memcmp(&to->address[i], &one, sizeof(one)))
-			return;
-	if (to->count < WEIR_LOCAL_ADDRESSES)
-		to->address[to->count++] = one;
-	else
-		++*left_out;
+	return a->ifa_addr &&
+	       (a->ifa_addr->sa_family == AF_INET || a->ifa_addr->sa_family == AF_INET6) &&
+	       !is_loopback(a->ifa_addr);
 }
 
-static int find_addresses(struct weir_local_addresses *found, size_t *left_out)
+static bool is_known(const struct ifaddrs *list, const struct weir_local_address *one)
 {
-	struct ifaddrs *list;
+	for (const struct ifaddrs *a = list; a; a = a->ifa_next) {
+		struct weir_local_address other;
 
-	*found = (struct weir_local_addresses){};
-	*left_out = 0;
-	if (getifaddrs(&list))
-		return fail(-errno, "cannot list this host's addresses: %m");
-	for (int rank = 0; rank < RANKS; rank++)
-		for (const struct ifaddrs *a = list; a; a = a->ifa_next)
-			if (a->ifa_addr &&
-			    (a->ifa_addr->sa_family == AF_INET ||
-			     a->ifa_addr->sa_family == AF_INET6) &&
-			    !is_loopback(a->ifa_addr) && (int)rank_of(a) == rank)
-				add(found, a->ifa_addr, left_out);
-	freeifaddrs(list);
+		if (!is_end(a))
+			continue;
+		other = as_parsed(a->ifa_addr);
+		if (!memcmp(&other, one, sizeof(other)))
+			return true;
+	}
+	return false;
+}
+
+static int forget_gone(int fd, const struct ifaddrs *list)
+{
+	struct weir_local_address last, next;
+	bool more = !bpf_map_get_next_key(fd, NULL, &next);
+
+	while (more) {
+		last = next;
+		more = !bpf_map_get_next_key(fd, &last, &next);
+		if (!is_known(list, &last) && bpf_map_delete_elem(fd, &last) && errno != ENOENT)
+			return -errno;
+	}
 	return 0;
 }
 
+/* One address may be on several devices. Returns how many find no room. */
+static int add_new(int fd, const struct ifaddrs *list)
+{
+	__u32 is_here = 1;
+	int left_out = 0;
+
+	for (const struct ifaddrs *a = list; a; a = a->ifa_next) {
+		struct weir_local_address one;
+
+		if (!is_end(a))
+			continue;
+		one = as_parsed(a->ifa_addr);
+		if (!bpf_map_update_elem(fd, &one, &is_here, BPF_NOEXIST) || errno == EEXIST)
+			continue;
+		if (errno != E2BIG)
+			return -errno;
+		left_out++;
+	}
+	return left_out;
+}
+
 static int write_addresses(const struct instance *in, const struct device *d,
-			   const struct weir_local_addresses *now, size_t left_out)
+			   const struct ifaddrs *list)
 {
 	const char *path =
 		instance_path(in, "devices/%s/local_addresses", pin_name(d->attachment.name));
-	struct weir_local_addresses before;
-	int fd = pin_open(path), err = 0;
-	__u32 key = 0;
+	int fd = pin_open(path), err;
 
 	if (fd < 0)
 		return fail(fd, "cannot open %s: %s", path, strerror(-fd));
-	if (bpf_map_lookup_elem(fd, &key, &before) || memcmp(&before, now, sizeof(before))) {
-		if (bpf_map_update_elem(fd, &key, now, BPF_ANY))
-			err = fail(-errno, "cannot write %s: %m", path);
-		else if (left_out)
-			notice("%s: %zu of this host's addresses find no room among the %d that "
-			       "tunnels may end at; tunnels to those are not unpacked",
-			       d->name, left_out, WEIR_LOCAL_ADDRESSES);
-	}
+	err = forget_gone(fd, list);
+	if (!err)
+		err = add_new(fd, list);
 	close(fd);
-	return err;
+	if (err < 0)
+		return fail(err, "cannot write %s: %s", path, strerror(-err));
+	if (err)
+		notice("%s: %d of this host's addresses find no room among the %d that tunnels may "
+		       "end at; tunnels to those are not unpacked",
+		       d->name, err, WEIR_LOCAL_ADDRESSES);
+	return 0;
 }
 
 int local_settle(const struct instance *in)
 {
-	struct weir_local_addresses now;
-	bool known = false;
+	struct ifaddrs *addresses = NULL;
 	struct device *list;
-	size_t count, left_out = 0;
+	size_t count;
 	int err = devices_open(in, &list, &count);
 
 	if (err)
@@ -131,12 +133,13 @@ int local_settle(const struct instance *in)
 	for (size_t i = 0; i < count && !err; i++) {
 		if (!list[i].attachment.decap)
 			continue;
-		if (!known)
-			err = find_addresses(&now, &left_out);
-		known = true;
-		if (!err)
-			err = write_addresses(in, &list[i], &now, left_out);
+		if (!addresses && getifaddrs(&addresses))
+			err = fail(-errno, "cannot list this host's addresses: %m");
+		else
+			err = write_addresses(in, &list[i], addresses);
 	}
+	if (addresses)
+		freeifaddrs(addresses);
 	devices_free(list, count);
 	return err;
 }

@@ -57,7 +57,7 @@ static const char *const meanings[REASONS] = {
 	[WEIR_BY_MARTIAN] = "source and destination are the same, or cannot be answered",
 	[WEIR_BY_CHECKSUM] = "its checksum is unfinished and cannot be finished here",
 	[WEIR_BY_HEADROOM] = "the driver left no room for another header",
-	[WEIR_BY_BAD_TUNNEL] = "--decap: the outer header fits no inner packet",
+	[WEIR_BY_BAD_TUNNEL] = "--decap: no packet inside, or one with an impossible source",
 	[WEIR_REASONS] = "the program itself failed",
 };
 

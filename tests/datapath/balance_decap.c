@@ -202,11 +202,11 @@ static void test_ecn(void **state)
 
 static void test_only_for_this_host(void **state)
 {
-	struct weir_local_addresses local = {.count = WEIR_LOCAL_ADDRESSES};
 	struct packed p;
 
 	(void)state;
 	for (__u8 outer = 4; outer <= 6; outer += 2) {
+		const char *ends[] = {PACKET_SERVER, outer == 4 ? TUNNEL_HERE4 : TUNNEL_HERE6};
 		struct tunnel t = tunnel_of(outer, 4);
 
 		t.outer.destination = outer == 4 ? "203.0.113.8" : "2001:db8:9::8";
@@ -219,20 +219,71 @@ static void test_only_for_this_host(void **state)
 		t.outer.destination = NULL;
 		tunnel_pack(&p, &t);
 		check_unpacked(&p, WEIR_TCP4);
-		memset(local.address, 0, sizeof(local.address));
-		tunnel_put_address(&local.address[WEIR_LOCAL_ADDRESSES - 1],
-				   outer == 4 ? TUNNEL_HERE4 : TUNNEL_HERE6);
-		tunnel_set_ends(&run, &local);
+		tunnel_set_ends(&run, ends, 2);
 		check_unpacked(&p, WEIR_TCP4);
-		local.count--;
-		tunnel_set_ends(&run, &local);
+		tunnel_set_ends(&run, ends, 1);
 		check_left(&run, &p);
-		local.count = 0;
-		tunnel_set_ends(&run, &local);
+		tunnel_set_ends(&run, NULL, 0);
 		check_left(&run, &p);
-		local.count = WEIR_LOCAL_ADDRESSES;
 		tunnel_set_usual_ends(&run);
 	}
+}
+
+/* What is in the tunnel goes no further than this host. */
+static void test_inner_for_this_host(void **state)
+{
+	static const char *const others4[] = {"192.0.2.2", "224.0.0.1", "255.255.255.255",
+					      "32.1.13.184", "0.0.0.0"};
+	static const char *const others6[] = {"2001:db8::2", "ff02::1", "::", "::1", "c000:201::"};
+	struct packed p;
+
+	(void)state;
+	for (__u8 outer = 4; outer <= 6; outer += 2)
+		for (__u8 inner = 4; inner <= 6; inner += 2)
+			for (int i = 0; i < 5; i++) {
+				struct tunnel t = tunnel_of(outer, inner);
+
+				t.inner.destination = inner == 4 ? others4[i] : others6[i];
+				tunnel_pack(&p, &t);
+				check_left(&run, &p);
+				/* Nor is it this host's to judge. */
+				t.inner.source = inner == 4 ? "127.0.0.1" : "::1";
+				tunnel_pack(&p, &t);
+				check_left(&run, &p);
+				tunnel_set_ecn(&p.frame, p.frame.l3, TUNNEL_CE);
+				if (outer == 4)
+					tunnel_sum_ip4(p.frame.bytes + p.frame.l3);
+				check_left(&run, &p);
+			}
+}
+
+static void test_martians(void **state)
+{
+	static const char *const bad4[] = {"127.0.0.1",	     "127.255.255.255", "0.0.0.0",
+					   "0.1.2.3",	     "224.0.0.1",	"240.0.0.1",
+					   "255.255.255.255"};
+	static const char *const good4[] = {"126.255.255.255", "128.0.0.1", "1.0.0.0",
+					    "223.255.255.255", "10.0.0.1",  "169.254.1.1",
+					    "100.64.0.1"};
+	static const char *const bad6[] = {
+		"::", "::1", "ff02::1", "ff00::", "fe80::1", "febf::ffff", "ffff::"};
+	static const char *const good6[] = {"::2",     "0:0:0:1::", "0:0:0:1::1", "fe7f::1",
+					    "fec0::1", "fd00::1",   "feff::1"};
+	struct packed p;
+
+	(void)state;
+	for (__u8 outer = 4; outer <= 6; outer += 2)
+		for (__u8 inner = 4; inner <= 6; inner += 2)
+			for (int i = 0; i < 7; i++) {
+				struct tunnel t = tunnel_of(outer, inner);
+
+				t.inner.source = inner == 4 ? bad4[i] : bad6[i];
+				tunnel_pack(&p, &t);
+				check_bad(&p);
+				t.inner.source = inner == 4 ? good4[i] : good6[i];
+				tunnel_pack(&p, &t);
+				check_unpacked(&p, inner == 4 ? WEIR_TCP4 : WEIR_TCP6);
+			}
 }
 
 static void test_fragments_and_others(void **state)
@@ -322,46 +373,69 @@ static void test_truncated(void **state)
 
 /* ---- with the rest of the pipeline ---- */
 
-static void test_rules_see_the_inner_packet(void **state)
+struct ruled {
+	const char *texts[3];
+	enum weir_verdict verdict;
+	bool unpacked;
+	__u64 matched[3];
+};
+
+static void check_ruled(const struct ruled *want, const struct packed *p)
 {
-	static const char *const texts[] = {"drop src 10.7.7.7 proto tcp dport 80"};
-	static const char *const outer_texts[] = {"drop dst " TUNNEL_HERE4};
 	struct weir_xdp_config config = {.ethernet = 1};
-	struct tunnel t = tunnel_of(4, 4);
 	struct table_names names = {};
 	struct rule_set set;
 	struct xdp_result r;
 	struct xdp_run other;
+	size_t count = 0;
+
+	while (count < 3 && want->texts[count])
+		count++;
+	rules_from_text(&set, want->texts, count);
+	tunnel_open(&other, &config, &set, &names);
+	xdp_run_frame(&other, &p->frame, &r);
+	assert_int_equal(r.code, want->verdict == WEIR_DROP ? XDP_DROP : XDP_PASS);
+	assert_int_equal(r.counters.reason[WEIR_BY_RULE].packets, want->verdict == WEIR_DROP);
+	assert_int_equal(decapsulated(&r), want->unpacked);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(xdp_run_rule(&other, i).packets, want->matched[i]);
+	xdp_run_close(&other);
+	rule_set_free(&set);
+}
+
+static void test_rules_see_both_packets(void **state)
+{
+	static const struct ruled wanted[] = {
+		{{"drop src 10.7.7.7 proto tcp dport 80"}, WEIR_DROP, true, {1}},
+		{{"drop src 10.7.7.8"}, WEIR_PASS, true, {0}},
+		{{"drop dst " TUNNEL_HERE4}, WEIR_DROP, false, {1}},
+		{{"drop src " PACKET_CLIENT}, WEIR_DROP, false, {1}},
+		{{"drop proto 4"}, WEIR_DROP, false, {1}},
+		{{"pass proto 4", "drop src 10.7.7.7"}, WEIR_DROP, true, {1, 1}},
+		{{"pass proto 4", "pass proto tcp", "drop"}, WEIR_PASS, true, {1, 1, 0}},
+		{{"pass proto tcp", "drop"}, WEIR_DROP, false, {0, 1}},
+		{{"pass"}, WEIR_PASS, true, {2}},
+	};
+	struct tunnel t = tunnel_of(4, 4);
 	struct packed p;
 
 	(void)state;
 	t.inner.source = "10.7.7.7";
 	tunnel_pack(&p, &t);
-	rules_from_text(&set, texts, 1);
-	tunnel_open(&other, &config, &set, &names);
-	xdp_run_frame(&other, &p.frame, &r);
-	assert_int_equal(r.code, XDP_DROP);
-	assert_int_equal(r.counters.reason[WEIR_BY_RULE].packets, 1);
-	assert_int_equal(decapsulated(&r), 1);
-	xdp_run_close(&other);
-	rule_set_free(&set);
-	rules_from_text(&set, outer_texts, 1);
-	tunnel_open(&other, &config, &set, &names);
-	xdp_run_frame(&other, &p.frame, &r);
-	assert_int_equal(r.code, XDP_PASS);
-	xdp_run_close(&other);
-	rule_set_free(&set);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
+		check_ruled(&wanted[i], &p);
 }
 
-static void test_services_see_the_inner_packet(void **state)
+/* The address of a service is this host's too where it is a backend and a balancer. */
+static void test_unpacked_has_arrived(void **state)
 {
 	struct balance services = {};
 	struct balance_setup how = {.services = &services, .config.decap = 1};
 	struct tunnel t = tunnel_of(6, 4);
 	struct balance_run balance;
 	struct weir_explanation e;
-	struct packet want;
 	struct xdp_result r;
+	struct packet want;
 	struct packed p;
 	__u64 before;
 
@@ -373,14 +447,18 @@ static void test_services_see_the_inner_packet(void **state)
 	tunnel_pack(&p, &t);
 	tunnel_cut_out(&want, &p.frame, p.frame.l3, p.frame.l4);
 	balance_run_frame(&balance, &p.frame, &r);
-	assert_int_equal(r.code, XDP_TX);
-	assert_int_equal(r.packet.length, want.length);
-	assert_memory_equal(r.packet.bytes + 12, want.bytes + 12, want.length - 12);
+	check_same(&r, &want);
+	assert_int_equal(decapsulated(&r), 1);
 	before = balance_run_fingerprint(&balance);
 	balance_run_explain(&balance, &p.frame, &r, &e);
-	assert_int_equal(r.code, XDP_TX);
-	assert_int_equal(e.backend, 1);
+	check_same(&r, &want);
+	assert_int_equal(e.backend, 0);
 	assert_true(before == balance_run_fingerprint(&balance));
+	/* What comes without a tunnel is. */
+	t.inner.bare = false;
+	packet_build(&p.inner, &t.inner);
+	balance_run_frame(&balance, &p.inner, &r);
+	assert_int_equal(r.code, XDP_TX);
 	balance_run_close(&balance);
 	balance_free(&services);
 }
@@ -419,11 +497,13 @@ int main(void)
 		cmocka_unit_test(test_inner_of_any_kind),
 		cmocka_unit_test(test_ecn),
 		cmocka_unit_test(test_only_for_this_host),
+		cmocka_unit_test(test_inner_for_this_host),
+		cmocka_unit_test(test_martians),
 		cmocka_unit_test(test_fragments_and_others),
 		cmocka_unit_test(test_no_packet_inside),
 		cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_rules_see_the_inner_packet),
-		cmocka_unit_test(test_services_see_the_inner_packet),
+		cmocka_unit_test(test_rules_see_both_packets),
+		cmocka_unit_test(test_unpacked_has_arrived),
 		cmocka_unit_test(test_without_ethernet),
 	};
 

@@ -47,6 +47,30 @@ static bool is_extension(__u8 proto)
 	       proto == 135;
 }
 
+static bool is_here(const __u8 *address, bool six)
+{
+	static const char *const here4[] = {TUNNEL_HERE4, PACKET_SERVER, "127.0.0.1"};
+	static const char *const here6[] = {TUNNEL_HERE6, PACKET_SERVER6};
+	__u8 here[16];
+
+	for (int i = 0; i < (six ? 2 : 3); i++) {
+		inet_pton(six ? AF_INET6 : AF_INET, six ? here6[i] : here4[i], here);
+		if (!memcmp(here, address, six ? 16 : 4))
+			return true;
+	}
+	return false;
+}
+
+static bool is_martian(const __u8 *a, bool six)
+{
+	__u8 zeros[15] = {};
+
+	if (six)
+		return a[0] == 0xff || (a[0] == 0xfe && (a[1] & 0xc0) == 0x80) ||
+		       (!memcmp(a, zeros, 15) && a[15] <= 1);
+	return !a[0] || a[0] == 127 || a[0] >= 224;
+}
+
 static enum outcome model_inner(const struct packet *f, __u32 l3, __u32 l4, __u32 length,
 				__u8 proto, __u8 outer, struct packet *want)
 {
@@ -59,6 +83,10 @@ static enum outcome model_inner(const struct packet *f, __u32 l3, __u32 l4, __u3
 		return BAD;
 	if (proto == IPPROTO_IPV6 &&
 	    (length < 40 || ip[0] >> 4 != 6 || 40u + (ip[4] << 8 | ip[5]) > length))
+		return BAD;
+	if (!is_here(ip + (proto == IPPROTO_IPIP ? 16 : 24), proto == IPPROTO_IPV6))
+		return LEFT;
+	if (is_martian(ip + (proto == IPPROTO_IPIP ? 12 : 8), proto == IPPROTO_IPV6))
 		return BAD;
 	ecn = tunnel_merged_ecn[tunnel_ecn(ip)][outer];
 	if (ecn == TUNNEL_DROP)
@@ -85,17 +113,15 @@ static enum outcome model4(const struct packet *f, __u32 l3, struct packet *want
 {
 	__u32 left = f->length - l3, header, total;
 	const __u8 *ip = f->bytes + l3;
-	__u8 here[4];
 
 	header = (ip[0] & 15) * 4;
 	total = ip[2] << 8 | ip[3];
 	if (!total)
 		total = left;
-	inet_pton(AF_INET, TUNNEL_HERE4, here);
 	if (ip[0] >> 4 != 4 || header < 20 || header > left || total < header || total > left)
 		return LEFT;
 	if ((ip[9] != IPPROTO_IPIP && ip[9] != IPPROTO_IPV6) || (ip[6] & 0x3f) || ip[7] ||
-	    memcmp(ip + 16, here, 4))
+	    !is_here(ip + 16, false))
 		return LEFT;
 	return model_inner(f, l3, l3 + header, total - header, ip[9], tunnel_ecn(ip), want);
 }
@@ -104,11 +130,10 @@ static enum outcome model6(const struct packet *f, __u32 l3, struct packet *want
 {
 	const __u8 *ip = f->bytes + l3;
 	__u32 end, at = l3 + 40, payload = ip[4] << 8 | ip[5];
-	__u8 proto = ip[6], here[16];
+	__u8 proto = ip[6];
 
 	end = payload ? at + payload : f->length;
-	inet_pton(AF_INET6, TUNNEL_HERE6, here);
-	if (ip[0] >> 4 != 6 || end > f->length || memcmp(ip + 24, here, 16))
+	if (ip[0] >> 4 != 6 || end > f->length || !is_here(ip + 24, true))
 		return LEFT;
 	for (int i = 0; i < 6 && is_extension(proto); i++) {
 		const __u8 *ext = f->bytes + at;

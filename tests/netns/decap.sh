@@ -101,9 +101,25 @@ test_stays() {
 	check "and it works" connects $VIP4
 	check "a rule comes" weir rule add drop proto tcp dport 9000 src fd09::1
 	check "and it works, too" connects $VIP4
-	check_not "rules see what was in the tunnel" connects $VIP6
+	check_not "rules see what is in the tunnel" connects $VIP6
 	check "the rule goes" weir rule flush
 	check "and it works still" connects $VIP6
+	close_tunnel
+}
+
+# Whoever knows the host may send tunnels: they bring in nothing that could not come without.
+test_strangers() {
+	local before
+	open_tunnel 4
+	check "a rule against the tunnel's sender" weir rule add drop src 10.9.0.1
+	check_not "holds for what is in the tunnel" connects $VIP4
+	check "the rule goes" weir rule flush
+	check "and it works" connects $VIP4
+	before=$(decapsulated)
+	ip -n "$client" route add 10.9.77.1 dev tn0 src 10.9.0.1
+	traffic "$client" send 10.9.77.1 9001 10 >/dev/null
+	equal "what is for another host is not unpacked" "$before" "$(decapsulated)"
+	ip -n "$client" route del 10.9.77.1 dev tn0
 	close_tunnel
 }
 
@@ -116,6 +132,14 @@ test_addresses() {
 	ip -n "$host" address del 10.9.0.3/24 dev eth0
 	weir attach eth0 >/dev/null
 	check_not "when it is gone it does not" connects $VIP4
+	close_tunnel
+	open_tunnel 4
+	ip -n "$client" route add 10.9.100.77 dev tn0 src 10.9.0.1
+	address "$host" lo 10.9.100.77/32
+	check_not "an address that came later and is in the tunnel" connects 10.9.100.77
+	check "is known after the next change, too" weir attach eth0
+	check "and reached" connects 10.9.100.77
+	ip -n "$host" address del 10.9.100.77/32 dev lo
 	close_tunnel
 }
 
@@ -141,6 +165,7 @@ test_off() {
 test_families
 test_vlans
 test_stays
+test_strangers
 test_addresses
 test_generic
 test_off
