@@ -237,16 +237,20 @@ void devices_free(struct device *list, size_t count)
 	free(list);
 }
 
-static void restore_tags(const struct attachment *a)
+static void restore_offloads(const struct attachment *a)
 {
 	struct netdev dev;
 
-	if (!a->tags)
+	if (!a->tags && !a->large)
 		return;
-	if (netdev_by_index(a->ifindex, &dev))
+	if (netdev_by_index(a->ifindex, &dev)) {
 		forget_failure();
-	else
+		return;
+	}
+	if (a->tags)
 		offload_switch_tags(&dev, a->tags, true);
+	if (a->large)
+		offload_switch_large(&dev, a->large, true);
 }
 
 static int take_off(const struct instance *in, const char *name)
@@ -269,7 +273,7 @@ static int take_off(const struct instance *in, const char *name)
 		tc = tc_detach(in, name, &a);
 		if (xdp || tc)
 			return xdp ? xdp : tc;
-		restore_tags(&a);
+		restore_offloads(&a);
 	}
 	err = pin_remove_tree(path_of(in, name, ""));
 	rmdir(instance_path(in, "devices"));
@@ -347,6 +351,38 @@ static int release_tags(const struct instance *in, const struct netdev *dev, str
 	return write_attachment(in, a);
 }
 
+static int hold_large(const struct instance *in, const struct netdev *dev, struct attachment *a)
+{
+	int large = offload_large(dev), err = 0;
+
+	if (large > 0) {
+		a->large |= large;
+		err = write_attachment(in, a);
+		if (!err)
+			large = offload_switch_large(dev, large, false);
+	}
+	if (!err && (large < 0 || offload_large_elsewhere(dev)))
+		notice("%s: XDP is in generic mode, and packets may come in larger than its MTU, "
+		       "which no tunnel of dsr-ipip takes: switch GRO and TSO off where they come "
+		       "from (ethtool -K)",
+		       dev->name);
+	return err;
+}
+
+/* Tunnels take what fits the MTU only: generic XDP sees packets that are merged or not yet segmented.
+ * Called when the mode is known. */
+static int settle_large(const struct instance *in, const struct netdev *dev, struct attachment *a,
+			enum attach_mode mode, const struct needs *needs)
+{
+	if (a->xdp_way != WAY_NONE && xdp_takes_large(dev, mode, needs))
+		return hold_large(in, dev, a);
+	if (!a->large)
+		return 0;
+	offload_switch_large(dev, a->large, true);
+	a->large = 0;
+	return write_attachment(in, a);
+}
+
 /* Where the dispatcher cannot take the program and nobody else needs the device, a link does. */
 static int attach_xdp_first(const struct instance *in, const struct netdev *dev,
 			    const struct needs *needs, struct attachment *a, enum attach_mode *mode)
@@ -392,6 +428,8 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 		err = attach_xdp_first(in, dev, needs, &a, &mode);
 	if (!err)
 		err = release_tags(in, dev, &a, mode, needs);
+	if (!err)
+		err = settle_large(in, dev, &a, mode, needs);
 	a.mode = request->no_xdp ? MODE_AUTO : mode;
 	a.whole = 1;
 	return err ? err : write_attachment(in, &a);
@@ -414,6 +452,8 @@ static int renew(const struct instance *in, const struct netdev *dev, struct att
 		err = attach_xdp(in, dev, needs, a->decap, &mode, a->xdp_way);
 	if (!err)
 		err = release_tags(in, dev, a, mode, needs);
+	if (!err)
+		err = settle_large(in, dev, a, mode, needs);
 	if (!err && has_tc && !needs_transmitter(needs))
 		err = attach_tc(in, dev, needs, a);
 	if (err)

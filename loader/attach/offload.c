@@ -7,16 +7,25 @@
 #include "loader/host/ethtool.h"
 #include "loader/host/far_end.h"
 
-#define FEATURES     2 /* 802.1Q, 802.1ad */
+#define FEATURES     3 /* at most, of one kind */
 #define FEATURE_BITS ((1u << FEATURES) - 1)
 
-static const char *const on_receipt[] = {"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"};
-static const char *const on_sending[] = {"tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"};
+/* 802.1Q, 802.1ad */
+static const char *const tags_on_receipt[FEATURES] = {"rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"};
+static const char *const tags_on_sending[FEATURES] = {"tx-vlan-hw-insert",
+						      "tx-vlan-stag-hw-insert"};
+static const char *const large_on_receipt[FEATURES] = {"rx-gro", "rx-gro-hw", "rx-lro"};
+static const char *const large_on_sending[FEATURES] = {
+	"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation"};
 
 /* What an action is told, above the bits of features. */
 #define SENDS	   0x10u
 #define SWITCH_OFF 0x20u
 #define SWITCH_ON  0x40u
+#define LARGE	   0x80u
+
+/* In what is known of large packets: the bits of the far end, above those of the device. */
+#define FAR_SHIFT 4
 
 static bool is_veth(const struct netdev *dev)
 {
@@ -26,13 +35,15 @@ static bool is_veth(const struct netdev *dev)
 /* Returns the features that were on, of those that were asked for. */
 static int act(const char *name, unsigned int order)
 {
-	const char *const *features = order & SENDS ? on_sending : on_receipt;
+	const char *const *tags = order & SENDS ? tags_on_sending : tags_on_receipt;
+	const char *const *large = order & SENDS ? large_on_sending : large_on_receipt;
+	const char *const *features = order & LARGE ? large : tags;
 	int found = 0, err = 0;
 
 	for (int i = 0; i < FEATURES && !err; i++) {
 		struct offload now = {0};
 
-		if (!(order & 1u << i))
+		if (!(order & 1u << i) || !features[i])
 			continue;
 		if (!ethtool_offload(name, features[i], &now) && now.on)
 			found |= 1 << i;
@@ -64,4 +75,37 @@ const char *offload_tags_text(const struct netdev *dev)
 	return is_veth(dev)
 		       ? "its far end may leave VLAN tags beside the frames (tx-vlan-hw-insert)"
 		       : "VLAN tags are taken out of its frames (rx-vlan-hw-parse)";
+}
+
+int offload_large(const struct netdev *dev)
+{
+	int here = act(dev->name, FEATURE_BITS | LARGE), there = 0;
+
+	if (here >= 0 && is_veth(dev))
+		there = far_end_call(dev, act, FEATURE_BITS | LARGE | SENDS);
+	if (here < 0)
+		return here;
+	return there < 0 ? there : here | there << FAR_SHIFT;
+}
+
+int offload_switch_large(const struct netdev *dev, unsigned int offloads, bool on)
+{
+	unsigned int there = offloads >> FAR_SHIFT, what = LARGE | (on ? SWITCH_ON : SWITCH_OFF);
+	int err = act(dev->name, (offloads & FEATURE_BITS) | what), far = 0;
+
+	if (there)
+		far = far_end_call(dev, act, there | what | SENDS);
+	if (err < 0)
+		return err;
+	return far < 0 ? far : 0;
+}
+
+bool offload_large_far(unsigned int offloads)
+{
+	return offloads >> FAR_SHIFT;
+}
+
+bool offload_large_elsewhere(const struct netdev *dev)
+{
+	return dev->kind[0] && !is_veth(dev);
 }

@@ -23,6 +23,8 @@ bool xdp_redirects_by_tc(const struct netdev *dev, enum attach_mode mode);
 
 /* Whether XDP transmits for services on this device, so that VLAN tags must be in its frames. */
 bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const struct needs *needs);
+/* Whether packets larger than the MTU would come to tunnels: see offload.h. */
+bool xdp_takes_large(const struct netdev *dev, enum attach_mode mode, const struct needs *needs);
 
 /* Why XDP on this device may leave a packet to TC although the target takes XDP frames; NULL: it
  * never does. On veth and tun some packets carry more than their bytes tell. */

@@ -54,6 +54,12 @@ bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const s
 	return balances(dev, needs) && mode != MODE_GENERIC;
 }
 
+bool xdp_takes_large(const struct netdev *dev, enum attach_mode mode, const struct needs *needs)
+{
+	return balances(dev, needs) && mode == MODE_GENERIC &&
+	       needs->balance.modes & 1u << WEIR_DSR_IPIP;
+}
+
 /* The far end of a veth takes XDP frames only while it polls. Other drivers do while weir's program
  * is attached. */
 static bool takes_own_frames(const struct netdev *dev)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "loader/attach/offload.h"
 #include "loader/attach/xdp_link.h"
 #include "loader/balance/nexthop.h"
 #include "loader/base/error.h"
@@ -69,6 +70,38 @@ static void check_way_out(const struct looking *l, const struct netdev *dev,
 		       dev->name);
 }
 
+static bool has_tunnels(const struct balance *b)
+{
+	for (size_t i = 0; i < b->service_count; i++)
+		if (b->services[i].mode == WEIR_DSR_IPIP)
+			return true;
+	return false;
+}
+
+/* Generic XDP sees packets that are merged, or not yet segmented: tunnels do not take them. */
+static void check_large(const struct looking *l, const struct netdev *dev, enum attach_mode mode)
+{
+	int large;
+
+	if (mode != MODE_GENERIC || !has_tunnels(l->b))
+		return;
+	large = offload_large(dev);
+	if (!large && !offload_large_elsewhere(dev)) {
+		report(l->d, "large-packets", OK, "none: GRO is off%s",
+		       dev->peer ? ", and the far end segments what it sends" : "");
+		return;
+	}
+	report(l->d, "large-packets", WARN,
+	       "XDP is in generic mode and packets may come in larger than the MTU: no tunnel takes "
+	       "them, TCP stalls");
+	if (large <= 0)
+		advise(l->d, "ethtool -K DEV gro off tso off where they come from");
+	else if (offload_large_far(large))
+		advise_far_end(l->d, dev, "-K", "tso off tx-udp-segmentation off");
+	else
+		advise(l->d, "%sethtool -K %s gro off lro off", inside(l->d), dev->name);
+}
+
 static void check_attached(struct looking *l, const struct device *devices, size_t count)
 {
 	size_t serving = 0;
@@ -87,6 +120,7 @@ static void check_attached(struct looking *l, const struct device *devices, size
 		l->mtu = dev.mtu > l->mtu ? dev.mtu : l->mtu;
 		l->d->subject = dev.name;
 		check_way_out(l, &dev, a);
+		check_large(l, &dev, a->mode);
 		check_forwarding(l, dev.name, 4);
 		check_forwarding(l, dev.name, 6);
 	}
@@ -162,26 +196,28 @@ static __u32 header(__u8 family)
 	return family == 6 ? 40 : 20;
 }
 
-/* What does not fit is answered with "too big", which some networks lose. */
+/* What does not fit is answered with "too big", which some networks lose, and which IPv4 has only for
+ * packets with DF. The service's `mss` is no help: backends answer past the balancer. */
 static void check_room(const struct looking *l, const struct service *s, const struct backend *b,
 		       const struct next_hop *hop)
 {
 	__u32 outer = header(b->address.family), need = l->mtu + outer;
 	__u32 mss = hop->mtu - outer - header(s->address.family) - TCP_HEADER;
-	char name[SERVICE_NAME];
 
-	if (hop->mtu >= need || (s->proto == IPPROTO_TCP && s->mss && s->mss <= mss)) {
+	if (hop->mtu >= need) {
 		report(l->d, "mtu", OK, "%u by %s", hop->mtu, hop->device);
 		return;
 	}
 	report(l->d, "mtu", WARN,
 	       "%u by %s: with %u bytes of outer header only packets up to %u fit, clients may send "
-	       "%u",
-	       hop->mtu, hop->device, outer, hop->mtu - outer, l->mtu);
-	service_format_name(s, name);
+	       "%u%s",
+	       hop->mtu, hop->device, outer, hop->mtu - outer, l->mtu,
+	       s->address.family == 4 ? "; fragments and other packets without DF are lost untold"
+				      : "");
 	if (s->proto == IPPROTO_TCP)
-		advise(l->d, "%s service set %s mss %u, or an MTU of %u all the way", weir(l->d),
-		       name, mss, need);
+		advise(l->d,
+		       "an MTU of %u all the way, or on the backend: ip route change ... advmss %u",
+		       need, mss);
 	else
 		advise(l->d, "an MTU of %u all the way; %sip link set dev %s mtu %u", need,
 		       inside(l->d), hop->device, need);
