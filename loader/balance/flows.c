@@ -93,22 +93,37 @@ static __u32 live_backend(const struct flow_range *range, __u32 i, __u32 tick, s
 	return dsr_lives(&range->dsr[i], tick, t) ? WEIR_PLACE_BACKEND(range->dsr[i].place) : 0;
 }
 
-int flows_count(const struct flow_tables *tables, const struct service *service, __u32 *live,
-		__u32 *by_backend, size_t count)
+static bool has_ended(const struct flow_range *range, __u32 i)
+{
+	if (range->nat)
+		return WEIR_LIFE_STATE(range->nat[i].life) == WEIR_NAT_CLOSING;
+	return WEIR_PLACE_KIND(range->dsr[i].place) == WEIR_FLOW_CLOSING;
+}
+
+static void add_flow(struct live_flows *sum, bool ended)
+{
+	sum->kept++;
+	sum->open += !ended;
+}
+
+int flows_count(const struct flow_tables *tables, const struct service *service,
+		struct live_flows *live, struct live_flows *by_backend, size_t count)
 {
 	struct idle_ticks t = service_idle_ticks(service, clock_tick_ns());
 	struct flow_range range;
 	int err = open_range(tables, service, &range);
 
-	*live = 0;
+	*live = (struct live_flows){};
 	if (err)
 		return err;
 	for (__u32 i = 0; i < range.count; i++) {
 		__u32 backend = live_backend(&range, i, tables->tick, t);
 
-		*live += backend != 0;
-		if (backend && backend < count)
-			by_backend[backend]++;
+		if (!backend)
+			continue;
+		add_flow(live, has_ended(&range, i));
+		if (backend < count)
+			add_flow(&by_backend[backend], has_ended(&range, i));
 	}
 	close_range(&range);
 	return 0;

@@ -13,10 +13,15 @@ struct flow_tables {
 
 int flows_open(const struct balance_maps *maps, struct flow_tables *tables);
 
-/* Live flows of a service: their number, and added to by_backend[index], of which there are `count`.
+/* Those that are kept, and those of them that have not ended. */
+struct live_flows {
+	__u32 kept, open;
+};
+
+/* Live flows of a service: their numbers, and added to by_backend[index], of which there are `count`.
  * This and the next ones: 0 or < 0 with a fail() line. */
-int flows_count(const struct flow_tables *tables, const struct service *service, __u32 *live,
-		__u32 *by_backend, size_t count);
+int flows_count(const struct flow_tables *tables, const struct service *service,
+		struct live_flows *live, struct live_flows *by_backend, size_t count);
 
 /* DSR: marks the slots in which a live flow belongs to another backend than the slot's owner. */
 int flows_mark(const struct flow_tables *tables, const struct service *service, const __u64 *slots,

@@ -221,8 +221,8 @@ static __u64 live_flows(const struct plan *plan, const struct backend_stats *sta
 	const struct weir_backend_counters *c = &stats->counters;
 	__u64 open = c->connections > c->ended ? c->connections - c->ended : 0;
 
-	if (plan->exact || plan->service.proto != IPPROTO_TCP || open < stats->flows)
-		return stats->flows;
+	if (plan->exact || plan->service.proto != IPPROTO_TCP || open < stats->flows.open)
+		return stats->flows.open;
 	return open;
 }
 

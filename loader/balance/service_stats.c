@@ -14,7 +14,8 @@ struct reading {
 	struct balance_maps maps;
 	struct records records;
 	struct flow_tables flows;
-	__u32 *owned, *left, *live; /* by index of the backend */
+	__u32 *owned, *left;	 /* by index of the backend */
+	struct live_flows *live; /* the same */
 	__u32 count;
 	/* The device that was asked for last. */
 	__u32 ifindex;
@@ -107,17 +108,18 @@ static int open_reading(const struct instance *in, struct reading *r)
 	if (err)
 		return err;
 	r->count = r->records.bytes / sizeof(*r->records.record);
-	r->owned = calloc(3 * (size_t)r->count, sizeof(*r->owned));
-	if (!r->owned)
+	r->owned = calloc(2 * (size_t)r->count, sizeof(*r->owned));
+	r->live = calloc(r->count, sizeof(*r->live));
+	if (!r->owned || !r->live)
 		return fail(-ENOMEM, "out of memory");
 	r->left = r->owned + r->count;
-	r->live = r->left + r->count;
 	return flows_open(&r->maps, &r->flows);
 }
 
 static void close_reading(struct reading *r)
 {
 	free(r->owned);
+	free(r->live);
 	records_close(&r->records);
 	balance_maps_close(&r->maps);
 }

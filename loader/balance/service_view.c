@@ -94,7 +94,7 @@ static void set_counter(json_t *o, __u64 packets, __u64 bytes, const __u64 *befo
 	json_decref(counted);
 }
 
-/* `flows`: the live ones of NAT, where each is known. */
+/* `flows`: those of NAT, where each is known, that have not ended. */
 static void set_counters(json_t *o, const struct service *s, const struct weir_backend_counters *c,
 			 const struct weir_backend_counters *before, __u32 flows, double seconds)
 {
@@ -245,8 +245,8 @@ static json_t *backend_row(const struct reading *r, const struct service *s,
 	set_way(o, stats);
 	json_object_set_new(o, "slots", json_integer(stats->slots));
 	json_object_set_new(o, "slots_previous", json_integer(stats->previous));
-	json_object_set_new(o, "flows", json_integer(stats->flows));
-	set_counters(o, s, &stats->counters, before ? &before->counters : NULL, stats->flows,
+	json_object_set_new(o, "flows", json_integer(stats->flows.kept));
+	set_counters(o, s, &stats->counters, before ? &before->counters : NULL, stats->flows.open,
 		     r->length);
 	return o;
 }
@@ -268,9 +268,9 @@ static json_t *service_row(const struct reading *r, const struct service *s)
 	json_object_set_new(o, "backends_total", json_integer((json_int_t)count));
 	json_object_set_new(o, "slots", json_integer(s->slots));
 	json_object_set_new(o, "slots_moving", json_integer(stats->moving));
-	json_object_set_new(o, "flows", json_integer(stats->flows));
+	json_object_set_new(o, "flows", json_integer(stats->flows.kept));
 	json_object_set_new(o, "flows_room", json_integer(stats->flows_room));
-	set_counters(o, s, &stats->counters, before ? &before->counters : NULL, stats->flows,
+	set_counters(o, s, &stats->counters, before ? &before->counters : NULL, stats->flows.open,
 		     r->length);
 	set_events(o, &stats->events);
 	json_object_set_new(o, "backends", list);

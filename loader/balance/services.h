@@ -3,6 +3,7 @@
 #ifndef WEIR_SERVICES_H
 #define WEIR_SERVICES_H
 
+#include "flows.h"
 #include "loader/host/instance.h"
 #include "publish.h"
 #include "service.h"
@@ -15,8 +16,8 @@ int services_get(const struct instance *in, struct balance *balance);
 int balance_add_service(struct balance *b, const struct service *service);
 int balance_change_service(struct balance *b, const struct service *changed);
 int balance_delete_service(struct balance *b, const struct service *name);
-int balance_add_backends(struct balance *b, const struct service *name,
-			 const struct backend *list, size_t count);
+int balance_add_backends(struct balance *b, const struct service *name, const struct backend *list,
+			 size_t count);
 /* The backend of this address and port: `weight` 0 and `state` BACKEND_STATES leave it as it is. */
 int balance_change_backend(struct balance *b, const struct service *name,
 			   const struct backend *backend, __u16 weight, enum backend_state state);
@@ -35,9 +36,9 @@ int services_tend(struct instance *in, struct tended *what);
 /* What a service or backend has done and is doing. */
 struct backend_stats {
 	struct weir_backend_counters counters;
-	__u32 slots;	/* of the plan that it owns */
-	__u32 previous; /* slots that move away from it */
-	__u32 flows;	/* tracked (DSR) or translated (NAT) flows that live */
+	__u32 slots;		 /* of the plan that it owns */
+	__u32 previous;		 /* slots that move away from it */
+	struct live_flows flows; /* tracked (DSR) or translated (NAT) ones */
 	struct weir_backend record;
 	char device[16]; /* egress, by name; "" when there is none */
 };
@@ -45,9 +46,9 @@ struct backend_stats {
 struct service_stats {
 	struct weir_backend_counters counters; /* sum of the backends', those gone included */
 	struct weir_service_counters events;
-	__u32 moving;	  /* slots */
-	__u32 flows;	  /* that live in its table */
-	__u32 flows_room; /* of the table */
+	__u32 moving;		 /* slots */
+	struct live_flows flows; /* in its table */
+	__u32 flows_room;	 /* of the table */
 };
 
 /* In order of the balance's services and backends; arrays are the caller's. */

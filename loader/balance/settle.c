@@ -69,12 +69,12 @@ static void mark_owners(struct settling *s, const struct slot_range *range)
 
 static int mark_flows(struct settling *s, const struct service *service)
 {
-	__u32 *live = calloc(s->count, sizeof(*live)), all;
+	struct live_flows *live = calloc(s->count, sizeof(*live)), all;
 	int err = live ? flows_count(&s->flows, service, &all, live, s->count)
 		       : fail(-ENOMEM, "out of memory");
 
 	for (__u32 i = 0; i < s->count && !err; i++)
-		s->in_use[i] |= live[i] != 0;
+		s->in_use[i] |= live[i].kept != 0;
 	free(live);
 	return err;
 }

@@ -2,6 +2,7 @@
 /* Mode nat: what becomes of flows; packets that are refused; unfinished checksums; races. */
 #include <pthread.h>
 
+#include "loader/balance/flows.h"
 #include "nat.h"
 
 /* ---- states ---- */
@@ -177,6 +178,31 @@ static void test_idle_flows_are_over(void **state)
 	send_one(&b, TCP4, PACKET_FIN | PACKET_ACK, 5002);
 	reply_one(&b, TCP4, PACKET_FIN | PACKET_ACK, 5002);
 	check_idle(&b, TCP4, 5002, idle.closing);
+	close_bench(&b);
+}
+
+/* One that has ended keeps its backend a while, and is not shown as live. */
+static void test_live_flows(void **state)
+{
+	struct live_flows all, by_backend[8] = {};
+	struct flow_tables tables;
+	__u32 backend;
+	struct bench b;
+
+	(void)state;
+	open_bench(&b, NULL);
+	handshake(&b, TCP6, 5000);
+	handshake(&b, TCP6, 5001);
+	reply_one(&b, TCP6, PACKET_RST, 5001);
+	backend = flow_of(&b, TCP6, 5001)->backend;
+	assert_int_equal(flows_open(&b.run.maps, &tables), 0);
+	tables.tick = balance_run_now();
+	assert_int_equal(
+		flows_count(&tables, &b.run.services.services[TCP6 - 1], &all, by_backend, 8), 0);
+	assert_int_equal(all.kept, 2);
+	assert_int_equal(all.open, 1);
+	assert_int_equal(by_backend[backend].kept, 2);
+	assert_int_equal(by_backend[backend].open, 1);
 	close_bench(&b);
 }
 
@@ -515,6 +541,7 @@ int main(void)
 		cmocka_unit_test(test_udp_one_way),
 		cmocka_unit_test(test_middle_of_a_flow),
 		cmocka_unit_test(test_idle_flows_are_over),
+		cmocka_unit_test(test_live_flows),
 		cmocka_unit_test(test_dead_backend),
 		cmocka_unit_test(test_hops_and_size),
 		cmocka_unit_test(test_own_address),

@@ -285,10 +285,11 @@ static __always_inline void count_reply(__u32 backend, __u32 bytes)
 static __always_inline __u32 too_small_mtu(struct xdp_md *ctx, const struct packet *p,
 					   const struct weir_nat_flow *flow)
 {
-	__u32 mtu = packet_size(p);
+	__u32 mtu;
 
 	if (flow->ifindex == config.ifindex || (config.via_tc && p->proto == IPPROTO_TCP))
 		return 0;
+	mtu = packet_size(p);
 	return bpf_check_mtu(ctx, flow->ifindex, &mtu, 0, 0) == BPF_MTU_CHK_RET_FRAG_NEEDED ? mtu
 											    : 0;
 }
