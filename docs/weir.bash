@@ -115,7 +115,7 @@ _weir_change() { # OBJECT.COMMAND FIRST NETNS
 	else
 		case $1 in
 		service.add) _weir_unused "$((first + 1))" mode $_weir_service_options ;;
-		service.set) _weir_unused "$((first + 1))" $_weir_service_options ;;
+		service.set) _weir_unused "$((first + 1))" ${_weir_service_options#affinity } ;;
 		backend.add | backend.set) echo "weight state" ;;
 		backend.del) _weir_unused "$((first + 1))" now ;;
 		esac
