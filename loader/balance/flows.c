@@ -66,7 +66,9 @@ static bool dsr_lives(const struct weir_flow *flow, __u32 tick, struct idle_tick
 		return false;
 	switch (WEIR_PLACE_KIND(place)) {
 	case WEIR_FLOW_SYN: return since <= WEIR_SYN_TICKS;
+	case WEIR_FLOW_NEW:
 	case WEIR_FLOW_OPEN: return since <= t.idle;
+	case WEIR_FLOW_DOUBTED:
 	case WEIR_FLOW_CLOSING: return since <= t.closing;
 	default: return false;
 	}

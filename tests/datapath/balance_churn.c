@@ -237,11 +237,79 @@ static void ports_are_reused(void **state)
 	assert_int_equal(sent(&w, 1, PACKET_SYN), B);
 	assert_int_equal(sent(&w, 1, PACKET_FIN | PACKET_ACK), B);
 	assert_int_equal(sent(&w, 1, PACKET_ACK), B);
+	balance_run_age(&w.run, 2);
 	assert_int_equal(sent(&w, 1, PACKET_SYN), C);
 	assert_int_equal(sent(&w, 1, PACKET_RST), C);
 	move_all(&w, A);
 	assert_int_equal(sent(&w, 1, PACKET_ACK), C);
+	/* At once, whoever sent the RST may have sent the SYN as well. */
+	assert_int_equal(sent(&w, 1, PACKET_SYN), C);
+	balance_run_age(&w.run, 2);
 	assert_int_equal(sent(&w, 1, PACKET_SYN), A);
+	close_world(&w);
+}
+
+static __u32 kind_of(struct world *w, __u32 n)
+{
+	struct weir_flow *flow = entry(w, n);
+
+	return flow ? WEIR_PLACE_KIND(flow->place) : 0;
+}
+
+/* A FIN or RST that the client did not send, or its half of a connection that goes on. */
+static void ends_are_refuted(void **state)
+{
+	static const __u8 ends[] = {PACKET_RST, PACKET_FIN | PACKET_ACK};
+	struct world w;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		open_world(&w, &tcp_plan);
+		own_all(&w, A);
+		move_all(&w, B);
+		sent(&w, 1, PACKET_SYN);
+		sent(&w, 1, PACKET_ACK);
+		move_all(&w, C);
+		assert_int_equal(sent(&w, 1, ends[i]), B);
+		assert_int_equal(sent(&w, 1, PACKET_SYN), B);
+		assert_int_equal(sent(&w, 1, PACKET_DATA), B);
+		assert_int_equal(kind_of(&w, 1), WEIR_FLOW_CLOSING);
+		balance_run_age(&w.run, 1);
+		assert_int_equal(sent(&w, 1, PACKET_SYN), B);
+		for (int tick = 0; tick < 2; tick++) {
+			balance_run_age(&w.run, 1);
+			assert_int_equal(sent(&w, 1, PACKET_ACK), B);
+			assert_int_equal(sent(&w, 1, PACKET_ACK), B);
+		}
+		assert_int_equal(kind_of(&w, 1), WEIR_FLOW_OPEN);
+		balance_run_age(&w.run, w.idle.idle);
+		assert_int_equal(sent(&w, 1, PACKET_SYN), B);
+		assert_int_equal(sent(&w, 1, PACKET_DATA), B);
+		close_world(&w);
+	}
+}
+
+/* The end of a flow as it is: its ACKs refute nothing. */
+static void ends_stay_ends(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, &tcp_plan);
+	own_all(&w, A);
+	move_all(&w, B);
+	sent(&w, 1, PACKET_SYN);
+	balance_run_age(&w.run, 1);
+	sent(&w, 1, PACKET_ACK);
+	sent(&w, 1, PACKET_FIN | PACKET_ACK);
+	sent(&w, 1, PACKET_ACK);
+	balance_run_age(&w.run, 1);
+	sent(&w, 1, PACKET_ACK);
+	sent(&w, 1, PACKET_ACK);
+	assert_int_equal(kind_of(&w, 1), WEIR_FLOW_DOUBTED);
+	move_all(&w, C);
+	balance_run_age(&w.run, 2);
+	assert_int_equal(sent(&w, 1, PACKET_SYN), C);
 	close_world(&w);
 }
 
@@ -375,6 +443,38 @@ static void handshakes_find_room_again(void **state)
 	close_world(&w);
 }
 
+/* A SYN and an ACK in anybody's name give way soon; what came twice does not. */
+static void new_flows_give_way(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, &narrow_plan);
+	own_all(&w, A);
+	move_all(&w, B);
+	for (__u32 n = 0; n < WEIR_FLOW_WAYS; n++) {
+		assert_int_equal(sent(&w, n, PACKET_SYN), B);
+		assert_int_equal(sent(&w, n, PACKET_ACK), B);
+		assert_int_equal(kind_of(&w, n), WEIR_FLOW_NEW);
+	}
+	balance_run_age(&w.run, 1);
+	assert_int_equal(sent(&w, 0, PACKET_DATA), B);
+	assert_int_equal(kind_of(&w, 0), WEIR_FLOW_OPEN);
+	balance_run_age(&w.run, WEIR_NEW_TICKS - 1);
+	assert_int_equal(sent(&w, 100, PACKET_SYN), A);
+	balance_run_age(&w.run, 1);
+	/* Where nobody wants the way, it is kept. */
+	for (__u32 n = 0; n < WEIR_FLOW_WAYS; n++)
+		assert_non_null(entry(&w, n));
+	for (__u32 n = 101; n < 101 + WEIR_FLOW_WAYS - 1; n++) {
+		assert_int_equal(sent(&w, n, PACKET_SYN), B);
+		assert_int_equal(sent(&w, n, PACKET_ACK), B);
+	}
+	assert_int_equal(sent(&w, 200, PACKET_SYN), A);
+	assert_int_equal(sent(&w, 0, PACKET_DATA), B);
+	close_world(&w);
+}
+
 /* ---- dead backends ---- */
 
 static void dead_backends(void **state)
@@ -430,6 +530,28 @@ static void udp_is_learnt(void **state)
 	close_world(&w);
 }
 
+/* A slot that never comes to rest lives longer than its 16 bits of ticks. */
+static void udp_learns_once(void **state)
+{
+	const __u32 step = 50;
+	struct world w;
+
+	(void)state;
+	open_world(&w, &udp_plan);
+	own_all(&w, A);
+	move_all(&w, B);
+	balance_run_age(&w.run, w.idle.idle + 1);
+	for (__u32 age = 0; age < 1 << 16; age += step) {
+		assert_int_equal(sent(&w, 1 + age, 0), B);
+		balance_run_age(&w.run, step);
+	}
+	for (__u32 n = 0; n < w.idle.idle + step; n++) {
+		assert_int_equal(sent(&w, 1 << 17 | n, 0), B);
+		balance_run_age(&w.run, 1);
+	}
+	close_world(&w);
+}
+
 static void udp_without_room(void **state)
 {
 	struct plan plan = {.proto = IPPROTO_UDP, .buckets = 1};
@@ -462,6 +584,10 @@ static void udp_free(void **state)
 	assert_int_equal(sent(&w, 1, 0), B);
 	move_all(&w, C);
 	assert_int_equal(sent(&w, 1, 0), C);
+	set_alive(&w, C, false);
+	for (int i = 0; i < SLOTS; i++)
+		*balance_run_slot(&w.run, SERVICE, i) = WEIR_SLOT(C, A, 0);
+	assert_int_equal(sent(&w, 1, 0), A);
 	assert_null(entry(&w, 1));
 	close_world(&w);
 }
@@ -499,6 +625,7 @@ enum client_state {
 struct client {
 	__u32 number;
 	enum client_state state;
+	bool proven; /* packets came in more than one tick */
 	__u32 backend;
 	__u32 last; /* tick of the last packet */
 };
@@ -524,7 +651,7 @@ static __u32 patience(const struct course *c, const struct client *client)
 	switch (client->state) {
 	case CLIENT_SYN: return WEIR_SYN_TICKS;
 	case CLIENT_CLOSING: return c->world.idle.closing;
-	default: return c->world.idle.idle;
+	default: return client->proven ? c->world.idle.idle : WEIR_NEW_TICKS;
 	}
 }
 
@@ -564,6 +691,7 @@ static void begin(struct course *c, const struct style *style, struct client *cl
 
 	c->packets++;
 	client->state = c->world.proto == IPPROTO_TCP ? CLIENT_SYN : CLIENT_OPEN;
+	client->proven = c->world.proto == IPPROTO_UDP;
 	client->last = c->clock;
 	client->backend = got;
 	if (got && !c->alive[got])
@@ -604,6 +732,7 @@ static bool is_begun(struct course *c, const struct client *client)
 		return false;
 	switch (WEIR_PLACE_KIND(flow->place)) {
 	case WEIR_FLOW_SYN: return since <= WEIR_SYN_TICKS;
+	case WEIR_FLOW_NEW:
 	case WEIR_FLOW_OPEN: return since <= c->world.idle.idle;
 	default: return false;
 	}
@@ -625,6 +754,7 @@ static void go_on(struct course *c, const struct style *style, struct client *cl
 	c->packets++;
 	if (got != client->backend)
 		say(c, client, "moved", got);
+	client->proven |= flags != PACKET_SYN && client->last != c->clock;
 	client->last = c->clock;
 	if (was == CLIENT_CLOSING && dice_percent(&c->dice, 20))
 		client->state = CLIENT_NONE;
@@ -825,13 +955,17 @@ int main(void)
 		cmocka_unit_test(nothing_moves),
 		cmocka_unit_test(overlapping_changes),
 		cmocka_unit_test(ports_are_reused),
+		cmocka_unit_test(ends_are_refuted),
+		cmocka_unit_test(ends_stay_ends),
 		cmocka_unit_test(handshakes),
 		cmocka_unit_test(slots_come_to_rest),
 		cmocka_unit_test(full_table),
 		cmocka_unit_test(floods_take_no_open_flow),
 		cmocka_unit_test(handshakes_find_room_again),
+		cmocka_unit_test(new_flows_give_way),
 		cmocka_unit_test(dead_backends),
 		cmocka_unit_test(udp_is_learnt),
+		cmocka_unit_test(udp_learns_once),
 		cmocka_unit_test(udp_without_room),
 		cmocka_unit_test(udp_free),
 		cmocka_unit_test(affinity_by_source),

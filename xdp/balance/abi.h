@@ -211,7 +211,9 @@ struct weir_service_counters {
 enum weir_flow_kind {
 	WEIR_FLOW_SYN = 1, /* only a SYN was seen: in the first ways only */
 	WEIR_FLOW_OPEN,
-	WEIR_FLOW_CLOSING,
+	WEIR_FLOW_CLOSING, /* a FIN or RST was seen, which anybody may have sent */
+	WEIR_FLOW_DOUBTED, /* the same, and a packet in a later tick; one in yet another: open */
+	WEIR_FLOW_NEW,	   /* all packets so far came in one tick */
 };
 
 struct weir_flow {
@@ -230,6 +232,7 @@ struct weir_flow {
 #define WEIR_FLOW_WAYS 4
 #define WEIR_SYN_WAYS  2
 #define WEIR_SYN_TICKS 4 /* a handshake is given so long */
+#define WEIR_NEW_TICKS 8 /* a flow of WEIR_FLOW_NEW gives way to others after so long */
 
 struct weir_flow_bucket {
 	struct weir_flow way[WEIR_FLOW_WAYS];

@@ -106,18 +106,31 @@ static __always_inline struct weir_flow_bucket *bucket_of(const struct moving_fl
 	return bpf_map_lookup_elem(&flows, &index);
 }
 
-/* Whether the way may be given to another flow. */
-static __always_inline bool is_over(const struct moving_flow *flow, const struct weir_flow *way, __u32 now)
+/* Whether the flow has been silent for longer than it may. */
+static __always_inline bool is_over(const struct moving_flow *flow, __u64 place, __u32 now)
 {
-	__u64 place = way->place;
 	__u32 idle = ticks_since(WEIR_PLACE_TICK(place), now);
 
 	switch (WEIR_PLACE_KIND(place)) {
 	case WEIR_FLOW_SYN: return idle > WEIR_SYN_TICKS;
+	case WEIR_FLOW_NEW:
 	case WEIR_FLOW_OPEN: return idle > flow->idle;
+	case WEIR_FLOW_DOUBTED:
 	case WEIR_FLOW_CLOSING: return idle > flow->idle_closing;
 	default: return true;
 	}
+}
+
+/* Whether the way may be given to another flow. A SYN and an ACK are quickly sent in anybody's name,
+ * so what showed no more than that waits for `idle` only where nobody else wants its way. */
+static __always_inline bool may_give_way(const struct moving_flow *flow, const struct weir_flow *way,
+					 __u32 now)
+{
+	__u64 place = way->place;
+
+	return is_over(flow, place, now) ||
+	       (WEIR_PLACE_KIND(place) == WEIR_FLOW_NEW &&
+		ticks_since(WEIR_PLACE_TICK(place), now) > WEIR_NEW_TICKS);
 }
 
 /* Gives a way to this flow, if nobody else took it in the meantime. */
@@ -140,7 +153,7 @@ static __always_inline bool is_held(void)
 	return word && *(volatile const __u64 *)word;
 }
 
-/* Takes one of the ways from `first` on, up to `end`; both are constants. A way that stays claimed
+/* Takes the last way that can be had of those from `first` on, before `end`. A way that stays claimed
  * belongs to a program that was stopped: impossible in BPF. */
 static __always_inline bool take_way(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				     int first, int end, __u64 place, __u32 now)
@@ -148,13 +161,13 @@ static __always_inline bool take_way(const struct moving_flow *flow, struct weir
 	if (is_held())
 		return false;
 #pragma unroll
-	for (int i = 0; i < WEIR_FLOW_WAYS; i++) {
-		struct weir_flow *way = &bucket->way[WEIR_FLOW_WAYS - 1 - i];
+	for (int i = WEIR_FLOW_WAYS - 1; i >= 0; i--) {
+		struct weir_flow *way = &bucket->way[i];
 		__u64 seen = way->tag;
 
-		if (WEIR_FLOW_WAYS - 1 - i < first || WEIR_FLOW_WAYS - 1 - i >= end)
+		if (i < first || i >= end || seen == WEIR_FLOW_CLAIMED)
 			continue;
-		if (seen == WEIR_FLOW_CLAIMED || (seen && !is_over(flow, way, now)))
+		if (seen != WEIR_FLOW_FREE && !may_give_way(flow, way, now))
 			continue;
 		if (claim(way, seen, tag_of(flow), place))
 			return true;
@@ -182,17 +195,42 @@ static __always_inline bool leave_syn_way(const struct moving_flow *flow, struct
 	return true;
 }
 
+/* What a flow is after this packet. Whoever guesses the ports can send a FIN or RST, so packets in two
+ * later ticks refute it: those that belong to the end of a flow are sooner. */
+static __always_inline __u32 next_kind(const struct moving_flow *flow, __u64 place, __u32 now)
+{
+	__u32 kind = WEIR_PLACE_KIND(place);
+	bool later = ticks_since(WEIR_PLACE_TICK(place), now);
+
+	if (flow->phase == PHASE_END)
+		return WEIR_FLOW_CLOSING;
+	if (flow->phase == PHASE_BEGIN)
+		return kind;
+	switch (kind) {
+	case WEIR_FLOW_SYN: return later ? WEIR_FLOW_OPEN : WEIR_FLOW_NEW;
+	case WEIR_FLOW_CLOSING: return later ? WEIR_FLOW_DOUBTED : kind;
+	default: return later ? WEIR_FLOW_OPEN : kind;
+	}
+}
+
+/* Whether a SYN of the same ports begins another flow. Right after the end that was seen it may be
+ * part of an attack, and the backend before can serve it as well. */
+static __always_inline bool begins_again(const struct moving_flow *flow, __u64 place, __u32 now)
+{
+	__u32 kind = WEIR_PLACE_KIND(place);
+
+	return flow->phase == PHASE_BEGIN &&
+	       (kind == WEIR_FLOW_CLOSING || kind == WEIR_FLOW_DOUBTED) &&
+	       ticks_since(WEIR_PLACE_TICK(place), now) > 1;
+}
+
 /* A known flow goes on: its last use, and what it is by now, are written once a tick. */
 static __always_inline void touch(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
 				  struct weir_flow *way, __u64 place, __u32 now)
 {
-	__u32 kind = WEIR_PLACE_KIND(place);
+	__u32 kind = next_kind(flow, place, now);
 	__u64 next;
 
-	if (flow->phase == PHASE_END)
-		kind = WEIR_FLOW_CLOSING;
-	else if (kind == WEIR_FLOW_SYN && flow->phase != PHASE_BEGIN)
-		kind = WEIR_FLOW_OPEN;
 	next = WEIR_FLOW_PLACE(WEIR_PLACE_BACKEND(place), kind, now);
 	if (next == place || config.explain)
 		return;
@@ -219,8 +257,7 @@ static __always_inline __u32 recall(const struct moving_flow *flow, struct weir_
 		if (*(volatile __u64 *)&way->tag != tag)
 			continue;
 		/* The tuple of a flow that has ended may begin another. */
-		if (is_over(flow, way, now) ||
-		    (flow->phase == PHASE_BEGIN && WEIR_PLACE_KIND(place) == WEIR_FLOW_CLOSING) ||
+		if (is_over(flow, place, now) || begins_again(flow, place, now) ||
 		    !is_alive(WEIR_PLACE_BACKEND(place))) {
 			if (!config.explain)
 				__sync_val_compare_and_swap(&way->tag, tag, WEIR_FLOW_FREE);
@@ -252,6 +289,20 @@ static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
 		__sync_val_compare_and_swap(slot, seen,
 					    WEIR_SLOT(WEIR_SLOT_OWNER(seen),
 						      WEIR_SLOT_PREVIOUS(seen), now));
+}
+
+/* UDP: the time of learning ended long ago; its tick stays near, for it would come again when ticks
+ * wrap. */
+static __always_inline __u64 keep_tick_near(const struct moving_flow *flow, __u64 *slot, __u64 seen,
+					    __u32 now)
+{
+	__u64 next = WEIR_SLOT(WEIR_SLOT_OWNER(seen), WEIR_SLOT_PREVIOUS(seen),
+			       now - flow->idle - 2);
+
+	if (WEIR_SLOT_AGE(seen, now) <= flow->idle + 60 || config.explain)
+		return seen;
+	__sync_val_compare_and_swap(slot, seen, next);
+	return next;
 }
 
 /* UDP has no SYN. For as long as a flow may be idle after the first change, every unknown flow is
@@ -333,13 +384,16 @@ __noinline __u32 weir_moving(const struct flow *flow, __u32 index)
 	seen = *(volatile __u64 *)slot;
 	if (s->flags & WEIR_S_FREE) {
 		explain(placed, WEIR_PLACED_SLOT);
-		return WEIR_SLOT_OWNER(seen);
+		return is_alive(WEIR_SLOT_OWNER(seen)) ? WEIR_SLOT_OWNER(seen)
+						       : WEIR_SLOT_PREVIOUS(seen);
 	}
 	moving = moving_of(flow, s);
 	bucket = bucket_of(&moving);
 	if (!bucket)
 		return 0;
 	now = ticks();
+	if (s->proto == IPPROTO_UDP)
+		seen = keep_tick_near(&moving, slot, seen, now);
 	backend = recall(&moving, bucket, now);
 	if (backend) {
 		explain(placed, WEIR_PLACED_FLOW);

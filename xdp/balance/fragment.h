@@ -167,15 +167,20 @@ static __always_inline __u32 go_to(__u32 target)
 	return target == FRAGMENT_STACK ? TO_STACK : target;
 }
 
-static __always_inline __u32 follow(struct flow *flow, __u32 target)
+/* What is remembered of a datagram is half a hash: another one's target may not be of this address. */
+static __always_inline __u32 follow(const struct weir_service_head *t, struct flow *flow,
+				    __u32 address, __u32 target)
 {
 	const struct weir_backend *b;
 
 	explain(placed, WEIR_PLACED_FRAGMENT);
 	target = go_to(target);
 	b = bpf_map_lookup_elem(&backends, &target);
-	if (b)
+	if (b) {
 		flow->service = b->service;
+		if (service_at(t, b->service)->vip != vip_of(address))
+			return drop_fragment(flow->service);
+	}
 	explain(service, flow->service);
 	return target;
 }
@@ -200,7 +205,7 @@ static __always_inline __u32 first_fragment(const struct weir_service_head *t,
 	const struct weir_service *s;
 
 	if (known != FRAGMENT_UNKNOWN && known & WEIR_FRAGMENT_GUESSED)
-		return follow(flow, known);
+		return follow(t, flow, address, known);
 	if (!index)
 		return go_to(weir_remember_fragment(datagram, FRAGMENT_STACK));
 	s = service_at(t, index);
@@ -212,13 +217,13 @@ static __always_inline __u32 first_fragment(const struct weir_service_head *t,
 
 static __always_inline __u32 later_fragment(const struct weir_service_head *t,
 					    const struct packet *p, struct flow *flow,
-					    __u32 service, __u64 datagram)
+					    __u32 address, __u32 service, __u64 datagram)
 {
 	__u32 known = weir_recall_fragment(datagram);
 	const struct weir_service *s;
 
 	if (known != FRAGMENT_UNKNOWN)
-		return follow(flow, known);
+		return follow(t, flow, address, known);
 	if (service == WEIR_SEVERAL || p->proto != IPPROTO_UDP)
 		return drop_fragment(service);
 	s = service_at(t, service);
@@ -250,7 +255,7 @@ __noinline __u32 weir_fragment(struct xdp_md *ctx, const struct packet *p, struc
 	flow->hash = datagram;
 	if (p->flags & WEIR_P_FIRST)
 		return first_fragment(t, p, flow, address, datagram);
-	return later_fragment(t, p, flow, service, datagram);
+	return later_fragment(t, p, flow, address, service, datagram);
 }
 
 static __always_inline bool is_fragment(const struct frame *f)
