@@ -337,6 +337,33 @@ static void test_what_makes_a_datagram(void **state)
 	}
 }
 
+/* Every remembered datagram gets the target of another. */
+static void confuse_targets(__u32 target)
+{
+	for (__u32 key = 0; key < WEIR_FRAGMENT_BUCKETS; key++) {
+		struct weir_fragment_bucket bucket;
+
+		balance_run_read(run.maps.fragments, key, &bucket);
+		for (int i = 0; i < WEIR_FRAGMENT_WAYS; i++)
+			if (bucket.way[i])
+				bucket.way[i] = (bucket.way[i] & ~(__u64)WEIR_MAX_INDEX) | target;
+		balance_run_write(run.maps.fragments, key, &bucket);
+	}
+}
+
+/* What looks like the same datagram may be another address's. */
+static void test_target_of_another_address(void **state)
+{
+	struct pieces tcp = datagram(4, IPPROTO_TCP, ONE_EACH, 1, 5);
+
+	(void)state;
+	assert_true(send_piece(&tcp, 0, 2) >= 0);
+	confuse_targets(BACKENDS + 1); /* of UDP here */
+	assert_int_equal(send_piece(&tcp, 1, 2), BACKENDS);
+	confuse_targets(2 * BACKENDS + 1);
+	assert_int_equal(send_piece(&tcp, 1, 2), DROPPED);
+}
+
 static void test_not_for_a_service(void **state)
 {
 	(void)state;
@@ -535,6 +562,7 @@ int main(void)
 		TEST(test_unknown_ones_are_counted),
 		TEST(test_id_is_used_again),
 		TEST(test_what_makes_a_datagram),
+		TEST(test_target_of_another_address),
 		TEST(test_not_for_a_service),
 		TEST(test_atomic_and_chains),
 		TEST(test_expiry),
