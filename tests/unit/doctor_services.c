@@ -280,20 +280,21 @@ static void test_room(void **state)
 	examine(1);
 	assert_found("mtu", "warn", "20 bytes of outer header only packets up to 1480 fit");
 	assert_remedy("mtu",
-		      "weir service set tcp 10.99.0.1:80 mss 1440, or an MTU of 1520 all the way");
-	service.mss = 1441;
-	examine(1);
-	assert_found("mtu", "warn", "1480");
+		      "an MTU of 1520 all the way, or on the backend: ip route change ... advmss "
+		      "1440");
+	assert_found("mtu", "warn", "fragments and other packets without DF");
+	/* It clamps the clients' SYNs, which say what backends may send, past the tunnel. */
 	service.mss = 1440;
 	examine(1);
-	assert_found("mtu", "ok", "1500");
+	assert_found("mtu", "warn", "1480");
 	service.proto = IPPROTO_UDP;
 	examine(1);
 	assert_remedy("mtu", "an MTU of 1520 all the way; ip link set dev wa mtu 1520");
 	set_up("10.99.0.1", WEIR_DSR_IPIP, "2001:db8:9::2");
 	examine(1);
 	assert_remedy("mtu",
-		      "weir service set tcp 10.99.0.1:80 mss 1420, or an MTU of 1540 all the way");
+		      "an MTU of 1540 all the way, or on the backend: ip route change ... advmss "
+		      "1420");
 	set_up("10.99.0.1", WEIR_NAT, "10.9.0.2");
 	examine(1);
 	assert_null(field("mtu", "level"));
