@@ -322,7 +322,7 @@ struct weir_nat_ports {
 #define WEIR_FRAGMENT_TARGET(way) ((__u32)(way) & (2 * WEIR_FRAGMENT_GUESSED - 1))
 #define WEIR_FRAGMENT_TICK(way)	  ((__u32)(way) >> 25)
 #define WEIR_FRAGMENT(hash, tick, target) \
-	(((__u64)(hash) & ~0ull << 32) | (__u64)((tick) & 0x7f) << 25 | (target))
+	(((__u64)(hash) >> 32 << 32) | ((__u64)((tick) & 0x7f) << 25) | (target))
 
 #define WEIR_FRAGMENT_WAYS    8
 #define WEIR_FRAGMENT_BUCKETS 128

@@ -148,7 +148,7 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	}
 	/* Behind TC the kernel still knows that a checksum is unfinished, and would spoil a finished
 	 * one. */
-	via_tc = config.via_tc || b->flags & WEIR_B_VIA_TC;
+	via_tc = config.via_tc || leaves_by_tc(b);
 	if (!via_tc && !is_summed(ctx, p))
 		return dropped(WEIR_BY_CHECKSUM);
 	if (flow->mss && flow->phase == PHASE_BEGIN)

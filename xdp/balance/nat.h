@@ -138,7 +138,7 @@ static __always_inline __u64 leave_to_backend(struct xdp_md *ctx, const struct w
 {
 	if (!write_link(ctx, b))
 		return nat_drops(WEIR_BY_NO_ROUTE);
-	return NAT_LEAVES(egress_of(b), b->flags & WEIR_B_VIA_TC, 0);
+	return NAT_LEAVES(egress_of(b), leaves_by_tc(b), 0);
 }
 
 static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct frame *f,
@@ -162,7 +162,7 @@ static __always_inline __u64 send_to_backend(struct xdp_md *ctx, const struct fr
 	if (way_to(ctx, b, index) != WAY_READY)
 		return nat_drops(WEIR_BY_NO_ROUTE);
 	count_backend(index, f->bytes, phase_by(flags));
-	x.sum = sum_for(ctx, p, b->flags & WEIR_B_VIA_TC);
+	x.sum = sum_for(ctx, p, leaves_by_tc(b));
 	if (x.sum == SUM_UNKNOWN)
 		return nat_drops(WEIR_BY_CHECKSUM);
 	if (s->mss && flags & TCP_SYN)

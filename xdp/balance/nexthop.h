@@ -72,6 +72,12 @@ static __always_inline __u32 egress_of(const struct weir_backend *b)
 	return told && told->egress ? told->egress : b->ifindex;
 }
 
+/* Whether TC transmits: also where weir_next_hop() would have written that down. */
+static __always_inline bool leaves_by_tc(const struct weir_backend *b)
+{
+	return b->flags & WEIR_B_VIA_TC || (config.explain && egress_of(b) != b->ifindex);
+}
+
 /* Its neighbours in the word stay as they are: mtu, flags and source_bits. */
 static __always_inline void set_flags(struct weir_backend *b, __u32 flags)
 {
