@@ -9,7 +9,7 @@
 #include <bpf/libbpf.h>
 #include <xdp/libxdp.h>
 
-#include "cmd/command.h"
+#include "loader/cmd/command.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 

@@ -3,7 +3,7 @@
 #ifndef WEIR_TESTS_ANY_SERVICE_H
 #define WEIR_TESTS_ANY_SERVICE_H
 
-#include "loader/balance/service.h"
+#include "loader/service/service.h"
 #include "random_rules.h"
 
 struct service any_service(struct dice *d);

@@ -29,8 +29,8 @@
 #define WEIR_TESTS_BALANCE_RUN_H
 
 #include "loader/balance/maps.h"
-#include "loader/balance/service.h"
-#include "loader/balance/service_table.h"
+#include "loader/service/service.h"
+#include "loader/service/service_table.h"
 #include "xdp_run.h"
 
 #define TEST_DEVICE	7

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Random services, tuples that hit and nearly hit them, and what should become of these: naively. */
+/* Random services, tuples that hit and nearly hit them, and what should become of these:
+ * naively. */
 #ifndef WEIR_TESTS_RANDOM_SERVICES_H
 #define WEIR_TESTS_RANDOM_SERVICES_H
 
-#include "loader/balance/service.h"
+#include "loader/service/service.h"
 #include "packets.h"
 #include "random_rules.h"
 
@@ -13,8 +14,8 @@ struct tuple {
 	__u8 proto;
 };
 
-/* Adds services, each with some backends, to an empty struct balance; free it with balance_free(). `modes`: bits
- * of the modes they may have. */
+/* Adds services, each with some backends, to an empty struct balance; free it with
+ * balance_free(). `modes`: bits of the modes they may have. */
 void random_services(struct dice *d, size_t count, unsigned int modes, struct balance *services);
 /* Of a service, or beside one in one respect, or of none. */
 void random_tuple(struct dice *d, const struct balance *services, struct tuple *tuple);

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# run.sh BUILD [KIND...]: runs the tests of these kinds (unit datapath netns; vm on request), shows
+# run.sh BUILD [KIND...]: runs the tests of these kinds (unit datapath balance netns; vm on request), shows
 # what failed and why, what was skipped and why, and ends with the sum.
 set -uo pipefail
 
 build=$1
 shift
-kinds=${*:-unit datapath netns}
+kinds=${*:-unit datapath balance netns}
 cd "$(dirname "$0")/.." || exit 2
 if [ "$kinds" != unit ] && [ "$(id -u)" != 0 ]; then
 	echo "run.sh: these tests need root: sudo make test; 'make unit' needs none" >&2

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-# Tests: tests/unit and tests/datapath are one program a file, tests/netns one script a file. All
+# Tests: tests/unit, tests/datapath and tests/balance are one program a file, tests/netns one script a file. All
 # speak TAP; tests/run.sh runs and counts them.
 
 UNIT_TESTS     := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c))
-DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c))
+DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c tests/balance/*.c))
 TEST_SHARED    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/*.c))
 BENCH_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
 TEST_OBJECTS   := $(addsuffix .o,$(UNIT_TESTS) $(DATAPATH_TESTS)) $(BENCH_OBJECTS) $(TEST_SHARED)

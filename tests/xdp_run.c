@@ -13,7 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "loader/attach/xdp_program.h"
+#include "loader/program/xdp_program.h"
 #include "loader/cmd/command.h"
 #include "loader/base/error.h"
 #include "weir_xdp.skel.h"

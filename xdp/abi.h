@@ -52,17 +52,17 @@ enum weir_reason {
 	WEIR_BY_REDIRECT,  /* a redirect rule matched and the frame could not be handed over */
 	WEIR_BY_LOST,	   /* redirected, and then not taken by the target: bytes are not known */
 	/* The balancer's. Those marked (*) are answered: the verdict is WEIR_TX. */
-	WEIR_BY_NO_BACKEND,   /* the service has no backend that is alive */
-	WEIR_BY_NO_ROUTE,     /* no route to the backend, or no neighbour there */
-	WEIR_BY_TOO_BIG,      /* does not fit the way to the backend (*) */
-	WEIR_BY_TTL,	      /* its time to live ends here (*) */
-	WEIR_BY_FRAGMENT,     /* a later fragment whose first one has not been seen */
-	WEIR_BY_NAT_FULL,     /* a new NAT flow, but there is no room or no port for it */
-	WEIR_BY_NAT_UNKNOWN,  /* belongs to no NAT flow */
-	WEIR_BY_MARTIAN,      /* source and destination are the same, or cannot be answered */
-	WEIR_BY_CHECKSUM,     /* its checksum is unfinished and cannot be finished here */
-	WEIR_BY_HEADROOM,     /* the driver left no room for another header */
-	WEIR_BY_BAD_TUNNEL,   /* --decap: no packet inside, or none that may come so */
+	WEIR_BY_NO_BACKEND,  /* the service has no backend that is alive */
+	WEIR_BY_NO_ROUTE,    /* no route to the backend, or no neighbour there */
+	WEIR_BY_TOO_BIG,     /* does not fit the way to the backend (*) */
+	WEIR_BY_TTL,	     /* its time to live ends here (*) */
+	WEIR_BY_FRAGMENT,    /* a later fragment whose first one has not been seen */
+	WEIR_BY_NAT_FULL,    /* a new NAT flow, but there is no room or no port for it */
+	WEIR_BY_NAT_UNKNOWN, /* belongs to no NAT flow */
+	WEIR_BY_MARTIAN,     /* source and destination are the same, or cannot be answered */
+	WEIR_BY_CHECKSUM,    /* its checksum is unfinished and cannot be finished here */
+	WEIR_BY_HEADROOM,    /* the driver left no room for another header */
+	WEIR_BY_BAD_TUNNEL,  /* --decap: no packet inside, or none that may come so */
 	WEIR_REASONS,
 };
 
@@ -92,22 +92,22 @@ enum weir_field {
 };
 
 struct weir_xdp_config {
-	__u32 ifindex;	   /* of the device this copy of the program is for */
-	__u32 fields;	   /* bit per enum weir_field; 0: no rules, count only */
-	__u32 table_bytes; /* value size of a rule table, a power of two */
-	__u32 netns;	   /* inode of the device's network namespace */
+	__u32 ifindex;	     /* of the device this copy of the program is for */
+	__u32 fields;	     /* bit per enum weir_field; 0: no rules, count only */
+	__u32 table_bytes;   /* value size of a rule table, a power of two */
+	__u32 netns;	     /* inode of the device's network namespace */
 	__u32 service_bytes; /* value size of a service table, a power of two */
-	__u8 ethernet;	   /* 1: frames begin with an Ethernet header; 0: with an IP header */
-	__u8 limits;	   /* 1: some rule limits a rate */
-	__u8 redirects;	   /* 1: some rule redirects: the program is weir_redirect */
-	__u8 via_tc;	   /* 1: XDP cannot transmit for this device: hand every redirect to TC */
-	__u8 partial_sums; /* 1: veth: L4 checksums may be unfinished (CHECKSUM_PARTIAL) */
-	__u8 frags;	   /* 1: loaded as xdp.frags: the frame may go on behind data_end */
-	__u8 modes;	   /* bit per enum weir_mode of the services; 0: no services */
-	__u8 decap;	   /* 1: unpack what comes in IPIP tunnels to this host */
-	__u8 explain;	   /* 1: tell what is decided and change nothing, see weir_explanation */
-	__u8 tick_shift;   /* a tick is 2^n jiffies: about a second */
-	__u8 no_tx;	   /* 1: XDP_TX may get stuck in this driver: redirect to the device itself */
+	__u8 ethernet;	     /* 1: frames begin with an Ethernet header; 0: with an IP header */
+	__u8 limits;	     /* 1: some rule limits a rate */
+	__u8 redirects;	     /* 1: some rule redirects: the program is weir_redirect */
+	__u8 via_tc;	     /* 1: XDP cannot transmit for this device: hand every redirect to TC */
+	__u8 partial_sums;   /* 1: veth: L4 checksums may be unfinished (CHECKSUM_PARTIAL) */
+	__u8 frags;	     /* 1: loaded as xdp.frags: the frame may go on behind data_end */
+	__u8 modes;	     /* bit per enum weir_mode of the services; 0: no services */
+	__u8 decap;	     /* 1: unpack what comes in IPIP tunnels to this host */
+	__u8 explain;	     /* 1: tell what is decided and change nothing, see weir_explanation */
+	__u8 tick_shift;     /* a tick is 2^n jiffies: about a second */
+	__u8 no_tx; /* 1: XDP_TX may get stuck in this driver: redirect to the device itself */
 	__u8 pad;
 };
 

@@ -88,8 +88,8 @@ static __always_inline bool add_tail(struct run *r)
 /* False when the packet is longer than a page holds and so cannot be summed here. */
 static __always_inline bool sum_packet(struct run *r)
 {
-	/* Where the compiler knows a bound of `left`, it would leave out the loops' own, which is the
-	 * one that verifiers follow. */
+	/* Where the compiler knows a bound of `left`, it would leave out the loops' own, which
+	 * is the one that verifiers follow. */
 	asm volatile("" : "+r"(r->left));
 	return add_chunks(r, 512, 8) && add_chunks(r, 64, 8) && add_chunks(r, 4, 16) &&
 	       r->left < 4 && add_tail(r);

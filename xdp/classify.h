@@ -58,8 +58,9 @@ static __always_inline __u64 search_bucket(const void *table, __u64 place, __u64
 	return WEIR_SKIP_MISS(head);
 }
 
-/* The class of a key of one or two words: its row's offset in the rows. What the verifier knows of
- * the key, the entry and the class is dropped, so that it sees each step, and what follows, once. */
+/* The class of a key of one or two words: its row's offset in the rows. What the verifier knows
+ * of the key, the entry and the class is dropped, so that it sees each step, and what follows,
+ * once. */
 static __always_inline __u64 walk(const void *table, __u64 e, __u64 key, __u64 low)
 {
 	__u64 unknown = key ^ low, class = 0, bucket = 0;

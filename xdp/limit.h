@@ -71,7 +71,8 @@ static __always_inline bool take_token(struct weir_bucket *b, __u64 now, __u64 i
 
 		if (from - now > burst)
 			return false;
-		if (config.explain || __sync_val_compare_and_swap(&b->due, due, from + interval) == due)
+		if (config.explain ||
+		    __sync_val_compare_and_swap(&b->due, due, from + interval) == due)
 			return true;
 	}
 	return false;

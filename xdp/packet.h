@@ -371,8 +371,8 @@ static __always_inline __u32 parse_packet(struct packet *p, struct cursor *c,
 	return is_vlan(proto) ? WEIR_UNDECIDED : WEIR_NON_IP;
 }
 
-/* Has the packet's bounds read from the context again. The compiler may keep them over a branch in a
- * way that makes them plain numbers to the verifier. */
+/* Has the packet's bounds read from the context again. The compiler may keep them over a branch
+ * in a way that makes them plain numbers to the verifier. */
 static __always_inline void reload_bounds(void)
 {
 	asm volatile("" : : : "memory");

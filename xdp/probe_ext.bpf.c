@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What replaces probe_part(): one leaves the packet's data where they are, as probe_part() does, one
- * may move them. */
+/* What replaces probe_part(): one leaves the packet's data where they are, as probe_part() does,
+ * one may move them. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 

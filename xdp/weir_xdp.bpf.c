@@ -36,7 +36,8 @@ int weir_xdp(struct xdp_md *ctx)
 }
 
 /* While rules redirect. A program of its own, because since 6.12 libxdp's dispatcher takes none
- * that may move packet data, as handing over to TC does, even where the verifier would remove it. */
+ * that may move packet data, as handing over to TC does, even where the verifier would remove
+ * it. */
 SEC("xdp")
 int weir_redirect(struct xdp_md *ctx)
 {

@@ -5,7 +5,7 @@
 #include "needs.h"
 #include "serving.h"
 
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/rules/redirects.h"
 #include "loader/rules/tables.h"

@@ -19,8 +19,8 @@
 #include "offload.h"
 #include "presence.h"
 #include "tc/abi.h"
-#include "tc_link.h"
-#include "xdp_link.h"
+#include "loader/program/tc_link.h"
+#include "loader/program/xdp_link.h"
 
 static const char *const mode_names[] = {"auto", "native", "generic", "offload"};
 static const char *const way_names[] = {"none", "link", "dispatcher", "clsact"};
@@ -261,7 +261,8 @@ static int take_off(const struct instance *in, const char *name)
 	err = read_attachment(in, name, &a);
 	if (err && err != -ENOENT)
 		return err;
-	/* Should we be stopped on the way, whoever comes next finds a leftover, not an attachment. */
+	/* Should we be stopped on the way, whoever comes next finds a leftover, not an
+	 * attachment. */
 	if (!err && a.whole) {
 		a.whole = 0;
 		err = write_attachment(in, &a);
@@ -369,8 +370,8 @@ static int hold_large(const struct instance *in, const struct netdev *dev, struc
 	return err;
 }
 
-/* Tunnels take what fits the MTU only: generic XDP sees packets that are merged or not yet segmented.
- * Called when the mode is known. */
+/* Tunnels take what fits the MTU only: generic XDP sees packets that are merged or not yet
+ * segmented. Called when the mode is known. */
 static int settle_large(const struct instance *in, const struct netdev *dev, struct attachment *a,
 			enum attach_mode mode, const struct needs *needs)
 {
@@ -435,8 +436,8 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	return err ? err : write_attachment(in, &a);
 }
 
-/* The programs of an attached device, exchanged for this build's with the needed switches. XDP marks
- * packets for TC only while TC obeys. */
+/* The programs of an attached device, exchanged for this build's with the needed switches. XDP
+ * marks packets for TC only while TC obeys. */
 static int renew(const struct instance *in, const struct netdev *dev, struct attachment *a,
 		 const struct needs *needs)
 {

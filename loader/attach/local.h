@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Tunnels end at the addresses of this host, as does what is in them: the XDP program of a device with --decap knows them by
- * its pinned map `local_addresses`. */
+/* Tunnels end at the addresses of this host, as does what is in them: the XDP program of a
+ * device with --decap knows them by its pinned map `local_addresses`. */
 #ifndef WEIR_LOCAL_H
 #define WEIR_LOCAL_H
 

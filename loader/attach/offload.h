@@ -3,11 +3,11 @@
  * Offloads that hand over other frames than those on the wire.
  *
  * VLAN tags that lie beside a frame: XDP does not see them and transmits the frame without. A NIC
- * puts them there when it receives (rx-vlan-hw-parse); on veth the far end leaves them there when it
- * sends (tx-vlan-hw-insert), whatever the receiving end has been told.
+ * puts them there when it receives (rx-vlan-hw-parse); on veth the far end leaves them there when
+ * it sends (tx-vlan-hw-insert), whatever the receiving end has been told.
  *
- * Packets that are larger than the MTU: merged on receipt (GRO), or on veth not yet segmented by the
- * sender. Generic XDP sees them so, and no tunnel takes them.
+ * Packets that are larger than the MTU: merged on receipt (GRO), or on veth not yet segmented by
+ * the sender. Generic XDP sees them so, and no tunnel takes them.
  */
 #ifndef WEIR_OFFLOAD_H
 #define WEIR_OFFLOAD_H
@@ -25,7 +25,8 @@ const char *offload_tags_text(const struct netdev *dev);
 int offload_large(const struct netdev *dev);
 int offload_switch_large(const struct netdev *dev, unsigned int offloads, bool on);
 bool offload_large_far(unsigned int offloads); /* some are the far end's */
-/* Whether large packets come from further away than we can switch them off: not from a NIC or veth. */
+/* Whether large packets come from further away than we can switch them off: not from a NIC or
+ * veth. */
 bool offload_large_elsewhere(const struct netdev *dev);
 
 #endif

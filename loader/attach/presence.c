@@ -7,8 +7,8 @@
 #include <xdp/libxdp.h>
 
 #include "loader/base/error.h"
-#include "program.h"
-#include "tc_link.h"
+#include "loader/program/program.h"
+#include "loader/program/tc_link.h"
 
 static const char *pin_of(const struct instance *in, const char *pinned, const char *name)
 {

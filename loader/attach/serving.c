@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "loader/base/error.h"
-#include "xdp_link.h"
+#include "loader/program/xdp_link.h"
 
 int serving_check_device(const struct netdev *dev, enum attach_mode mode, bool has_tc)
 {

@@ -6,8 +6,8 @@
 #include "device.h"
 #include "loader/host/netdev.h"
 
-/* Before a device is attached beside services. Says by notice() that a device without Ethernet headers
- * is not balanced; < 0 with a fail() line where packets would be lost. */
+/* Before a device is attached beside services. Says by notice() that a device without Ethernet
+ * headers is not balanced; < 0 with a fail() line where packets would be lost. */
 int serving_check_device(const struct netdev *dev, enum attach_mode mode, bool has_tc);
 
 /* Before services or backends are added: the same of all devices that are attached. */

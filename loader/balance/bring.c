@@ -12,7 +12,7 @@
 #include "flows.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
-#include "records.h"
+#include "loader/nexthop/records.h"
 #include "slots.h"
 
 int percpu_clear(int map, __u32 index, size_t size)
@@ -457,8 +457,8 @@ static int clear_nat(const struct bringing *b)
 	return err;
 }
 
-/* Datagrams of which a part may still come. A number may mean a NAT flow as well: such a datagram is
- * sent again. */
+/* Datagrams of which a part may still come. A number may mean a NAT flow as well: such a
+ * datagram is sent again. */
 static int forget_datagrams(const struct bringing *b)
 {
 	struct weir_fragment_bucket bucket;
@@ -482,7 +482,8 @@ static int forget_datagrams(const struct bringing *b)
 	return 0;
 }
 
-/* No packet works with them when this is done, so their indexes and ranges may be given to others. */
+/* No packet works with them when this is done, so their indexes and ranges may be given to
+ * others. */
 static int forget_gone(const struct bringing *b)
 {
 	int err = 0;

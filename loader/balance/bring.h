@@ -5,12 +5,12 @@
 #define WEIR_BRING_H
 
 #include "maps.h"
-#include "service.h"
+#include "loader/service/service.h"
 #include "slots.h"
 #include "slot_words.h"
 
-/* Before the table that names them is current: the slots and flows of a new service, or what it held so
- * far (`was`) in its new, larger ranges. */
+/* Before the table that names them is current: the slots and flows of a new service, or what it
+ * held so far (`was`) in its new, larger ranges. */
 int service_prepare(const struct balance_maps *maps, const struct balance *after,
 		    const struct service *service, const struct service *was);
 
@@ -19,9 +19,9 @@ int service_prepare(const struct balance_maps *maps, const struct balance *after
 int bring_late(const struct balance_maps *maps, const struct balance *after,
 	       const struct balance *before, bool copied);
 
-/* Afterwards: moves the slots of services whose backends differ from `before` (NULL: of all), forgets
- * what refers to backends and services that are gone, brings sources and states of records up to date, and notes
- * the generation that all is brought to. */
+/* Afterwards: moves the slots of services whose backends differ from `before` (NULL: of all),
+ * forgets what refers to backends and services that are gone, brings sources and states of
+ * records up to date, and notes the generation that all is brought to. */
 int bring_all(const struct balance_maps *maps, const struct balance *after,
 	      const struct balance *before, __u64 generation);
 

@@ -7,7 +7,8 @@
 
 #include "maps.h"
 
-/* The ports' table is hashed by its size: every entry finds its place anew. Those that are there already stay. */
+/* The ports' table is hashed by its size: every entry finds its place anew. Those that are there
+ * already stay. */
 int carry_ports(int from, int to);
 
 /* A flow to its bucket in another map or range: what it was seen to be last, if it is there. */
@@ -17,7 +18,8 @@ void carry_flow(const struct weir_flow *from, struct weir_flow_bucket *to);
  * remembered, to the owner that their slot had before. */
 int carry_hold(const struct balance_maps *maps, bool hold);
 
-/* What the programs wrote to the old maps after they were copied, until they went over to the new ones. */
+/* What the programs wrote to the old maps after they were copied, until they went over to the
+ * new ones. */
 int carry_late(const struct balance_maps *from, const struct balance_maps *to);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
-#include "service_table.h"
+#include "loader/service/service_table.h"
 
 int flows_open(const struct balance_maps *maps, struct flow_tables *tables)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The flows of services, as the program keeps them: tracked ones of DSR services, all of NAT ones. */
+/* The flows of services, as the program keeps them: tracked ones of DSR services, all of NAT
+ * ones. */
 #ifndef WEIR_FLOWS_H
 #define WEIR_FLOWS_H
 
 #include "maps.h"
-#include "service.h"
+#include "loader/service/service.h"
 
 struct flow_tables {
 	int dsr, nat; /* fds */
@@ -18,8 +19,8 @@ struct live_flows {
 	__u32 kept, open;
 };
 
-/* Live flows of a service: their numbers, and added to by_backend[index], of which there are `count`.
- * This and the next ones: 0 or < 0 with a fail() line. */
+/* Live flows of a service: their numbers, and added to by_backend[index], of which there are
+ * `count`. This and the next ones: 0 or < 0 with a fail() line. */
 int flows_count(const struct flow_tables *tables, const struct service *service,
 		struct live_flows *live, struct live_flows *by_backend, size_t count);
 

@@ -48,15 +48,16 @@ struct balance_sizes {
 	__u32 nat_ports; /* buckets */
 };
 
-/* New maps of these sizes, all zero; 0 or < 0 with a fail() line. `table`: service_bytes, or NULL. */
+/* New maps of these sizes, all zero; 0 or < 0 with a fail() line. `table`: service_bytes, or
+ * NULL. */
 int balance_maps_make(struct balance_maps *maps, const struct balance_sizes *sizes,
 		      const void *table);
 void balance_maps_close(struct balance_maps *maps);
 /* What the maps have room for; 0 or < 0 with a fail() line. */
 int balance_maps_sizes(const struct balance_maps *maps, struct balance_sizes *sizes);
 
-/* `larger`: of each map the same one if it is large enough, else a copy with the room of `sizes`. Its
- * services hold `table`. */
+/* `larger`: of each map the same one if it is large enough, else a copy with the room of
+ * `sizes`. Its services hold `table`. */
 int balance_maps_grow(const struct balance_maps *maps, const struct balance_sizes *sizes,
 		      const void *table, struct balance_maps *larger);
 
@@ -68,8 +69,8 @@ int balance_maps_unpin(const struct instance *in);
 
 /*
  * Maps that are about to take the place of the pinned ones: from announce() on, which is one step,
- * balance_maps_open() opens these, and whoever finds them there has to go on to the end, from the others
- * (`replaced`), with balance_maps_pin() and _withdraw(); withdraw() alone gives them up.
+ * balance_maps_open() opens these, and whoever finds them there has to go on to the end, from the
+ * others (`replaced`), with balance_maps_pin() and _withdraw(); withdraw() alone gives them up.
  */
 int balance_maps_announce(const struct instance *in, const struct balance_maps *maps);
 bool balance_maps_announced(const struct instance *in);
@@ -93,7 +94,8 @@ void balance_unmap(void *memory, size_t bytes);
 void *balance_map_part(int map, size_t first_byte, size_t bytes);
 void balance_unmap_part(void *memory, size_t bytes);
 
-/* When it returns, no packet is still being worked on that was there before. 0 or < 0 with a line. */
+/* When it returns, no packet is still being worked on that was there before. 0 or < 0 with a
+ * line. */
 int balance_maps_wait(const struct balance_maps *maps);
 
 #endif

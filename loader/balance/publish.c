@@ -18,10 +18,10 @@
 #include "loader/host/clock.h"
 #include "loader/rules/tables.h"
 #include "ranges.h"
-#include "records.h"
-#include "service_table.h"
+#include "loader/nexthop/records.h"
+#include "loader/service/service_table.h"
 #include "slot_words.h"
-#include "ways.h"
+#include "loader/nexthop/ways.h"
 
 #define WAIT_MS 300 /* for neighbours to answer */
 
@@ -338,7 +338,8 @@ static void go_back(struct instance *in, const struct balance_needs *now,
 		carry_late(next, &now->maps);
 }
 
-/* Programs go over to other maps or switches, one device after the other; if one cannot, all go back. */
+/* Programs go over to other maps or switches, one device after the other; if one cannot, all go
+ * back. */
 static int move_programs(struct publication *p, const struct balance_maps *maps)
 {
 	const struct weir_service_head *head = p->table.bytes;

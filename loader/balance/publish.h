@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Makes a configuration the current one. What the user configured is in the service table, one value
- * that is exchanged whole; slots, records and flows are brought to it afterwards, so a command that
- * is killed on the way leaves work for the next one, and nothing contradictory.
+ * Makes a configuration the current one. What the user configured is in the service table, one
+ * value that is exchanged whole; slots, records and flows are brought to it afterwards, so a
+ * command that is killed on the way leaves work for the next one, and nothing contradictory.
  */
 #ifndef WEIR_PUBLISH_H
 #define WEIR_PUBLISH_H
 
 #include "loader/attach/needs.h"
-#include "service.h"
+#include "loader/service/service.h"
 
 /* The current configuration; none: an empty one. Free with balance_free(). */
 int balance_load(const struct instance *in, struct balance *balance);
@@ -27,8 +27,8 @@ struct tended {
 	size_t refreshed_hops;
 };
 
-/* Completes what was begun, settles slots, forgets backends that left, looks for the way to those out of
- * reach; `thorough`: to all. */
+/* Completes what was begun, settles slots, forgets backends that left, looks for the way to
+ * those out of reach; `thorough`: to all. */
 int balance_settle(struct instance *in, bool thorough, struct tended *what);
 
 /* The instance is about to go with all its pins: gives back what the kernel keeps for it. */

@@ -54,8 +54,8 @@ static void sort(struct taken *taken)
 	qsort(taken->range, taken->count, sizeof(*taken->range), compare_range);
 }
 
-/* Takes the first place that is free, aligned to the count; all are powers of two. The ranges are and
- * stay sorted. */
+/* Takes the first place that is free, aligned to the count; all are powers of two. The ranges
+ * are and stay sorted. */
 static int take_room(struct taken *taken, __u32 count, __u32 *first)
 {
 	__u64 at = 0;
@@ -215,7 +215,8 @@ void ranges_sizes(const struct balance *balance, struct balance_sizes *sizes)
 	for (size_t i = 0; i < balance->backend_count; i++)
 		if (balance->backends[i].index > backends)
 			backends = balance->backends[i].index;
-	/* Powers of two: maps that have to grow do so seldom, as programs are loaded anew for it. */
+	/* Powers of two: maps that have to grow do so seldom, as programs are loaded anew for
+	 * it. */
 	sizes->slots = power_above(slots, 2 * WEIR_MIN_SLOTS);
 	sizes->backends = power_above(backends + 1, BACKENDS_ROOM);
 	sizes->services = power_above(services + 1, SERVICES_ROOM);

@@ -10,10 +10,10 @@
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "publish.h"
-#include "records.h"
-#include "service_table.h"
-#include "services.h"
-#include "ways.h"
+#include "loader/nexthop/records.h"
+#include "loader/service/service_table.h"
+#include "loader/service/services.h"
+#include "loader/nexthop/ways.h"
 
 #define LOOK_MS 100 /* for so long ways are looked at in one go; the next one continues */
 

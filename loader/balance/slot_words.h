@@ -15,7 +15,8 @@ void slot_words_close(__u64 *words);
 int brought_to(const struct balance_maps *maps, __u64 *generation);
 int set_brought_to(const struct balance_maps *maps, __u64 generation);
 
-/* Whether slots of the service may be moving: said before they begin to, taken back when all rest. */
+/* Whether slots of the service may be moving: said before they begin to, taken back when all
+ * rest. */
 bool slots_may_move(const __u64 *words, __u32 service);
 void slots_say_moving(__u64 *words, __u32 service, bool moving);
 

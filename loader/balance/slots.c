@@ -104,7 +104,8 @@ __u32 slots_settle(const struct slot_range *range, const bool *needed, __u32 idl
 
 		if (!WEIR_SLOT_PREVIOUS(seen) || needed[i])
 			continue;
-		/* One tick more than the flows are given: theirs is counted apart from the slot's. */
+		/* One tick more than the flows are given: theirs is counted apart from the
+		 * slot's. */
 		if (range->tracked && since <= idle + 1)
 			continue;
 		settled += swap(&range->slot[i], seen, WEIR_SLOT(WEIR_SLOT_OWNER(seen), 0, 0));
@@ -130,7 +131,8 @@ __u32 slots_moving(const struct slot_range *range)
 	__u32 moving = 0;
 
 	for (__u32 i = 0; i < range->count; i++)
-		moving += WEIR_SLOT_PREVIOUS(__atomic_load_n(&range->slot[i], __ATOMIC_RELAXED)) != 0;
+		moving +=
+			WEIR_SLOT_PREVIOUS(__atomic_load_n(&range->slot[i], __ATOMIC_RELAXED)) != 0;
 	return moving;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir backend list|add|set|drain|del */
-#include "change.h"
+#include "loader/service/change.h"
 #include "service_list.h"
 
 static const struct column columns[] = {

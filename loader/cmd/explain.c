@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir explain: what the datapath would do with a packet, and why. */
-#include "loader/balance/explain.h"
+#include "loader/service/explain.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/balance/service_view.h"
+#include "loader/service/service_view.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"
 #include "loader/rules/rules.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* weir handshake watch: a line for each handshake that ends, repeats itself or meets a full queue. */
+/* weir handshake watch: a line for each handshake that ends, repeats itself or meets a full
+ * queue. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>

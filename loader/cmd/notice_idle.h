@@ -4,8 +4,8 @@
 
 #include "loader/host/instance.h"
 
-/* That no XDP program obeys what was configured is no mistake, but should be no surprise either: says
- * so, and that `what` yet. */
+/* That no XDP program obeys what was configured is no mistake, but should be no surprise either:
+ * says so, and that `what` yet. */
 void notice_idle(const struct instance *in, const char *what);
 
 #endif

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir service plan: what a change would do, without making it. */
-#include "loader/balance/plan.h"
+#include "loader/service/plan.h"
 
 #include <stdio.h>
 
-#include "change.h"
-#include "loader/balance/service_view.h"
+#include "loader/service/change.h"
+#include "loader/service/service_view.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/base/ticker.h"
 

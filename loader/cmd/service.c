@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir service list|add|set|del */
-#include "change.h"
-#include "loader/balance/service_view.h"
+#include "loader/service/change.h"
+#include "loader/service/service_view.h"
 #include "loader/base/ticker.h"
 #include "loader/out/out.h"
 #include "service_list.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "service_list.h"
 
-#include "loader/balance/service_view.h"
+#include "loader/service/service_view.h"
 #include "loader/base/ticker.h"
 #include "loader/out/out.h"
 

@@ -6,7 +6,7 @@
 
 #include "command.h"
 #include "loader/attach/device.h"
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"
 #include "loader/rules/rules.h"

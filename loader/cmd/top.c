@@ -9,13 +9,13 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "loader/balance/service_view.h"
+#include "loader/service/service_view.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/rules/rule_rates.h"
 #include "loader/watch/tracker.h"
-#include "top_screen.h"
-#include "top_view.h"
+#include "loader/top/top_screen.h"
+#include "loader/top/top_view.h"
 
 #define FIRST_SECONDS 0.5 /* to the first rates */
 

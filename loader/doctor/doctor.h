@@ -11,7 +11,7 @@
 #include <stdbool.h>
 
 #include "loader/attach/device.h"
-#include "loader/balance/service.h"
+#include "loader/service/service.h"
 #include "loader/host/netdev.h"
 #include "loader/rules/rule.h"
 

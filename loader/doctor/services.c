@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "loader/attach/offload.h"
-#include "loader/attach/xdp_link.h"
-#include "loader/balance/nexthop.h"
+#include "loader/program/xdp_link.h"
+#include "loader/nexthop/nexthop.h"
 #include "loader/base/error.h"
 
 #define WAIT_MS	   500
@@ -196,8 +196,8 @@ static __u32 header(__u8 family)
 	return family == 6 ? 40 : 20;
 }
 
-/* What does not fit is answered with "too big", which some networks lose, and which IPv4 has only for
- * packets with DF. The service's `mss` is no help: backends answer past the balancer. */
+/* What does not fit is answered with "too big", which some networks lose, and which IPv4 has
+ * only for packets with DF. The service's `mss` is no help: backends answer past the balancer. */
 static void check_room(const struct looking *l, const struct service *s, const struct backend *b,
 		       const struct next_hop *hop)
 {

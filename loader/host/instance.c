@@ -206,8 +206,8 @@ static bool is_used(const char *netns)
 	return used;
 }
 
-/* An instance whose namespace is gone has nothing alive in it: its devices went with it. Sockets and
- * descriptors keep a namespace too, but what is attached in it tells by itself. */
+/* An instance whose namespace is gone has nothing alive in it: its devices went with it. Sockets
+ * and descriptors keep a namespace too, but what is attached in it tells by itself. */
 static bool is_alive(const struct instance *in, const struct instance_record *record)
 {
 	char netns[64];

@@ -3,19 +3,15 @@
  * A table is a view of a JSON document: which array holds the rows, which fields are the columns.
  * It knows nothing that the document does not say, so that -j always shows at least as much.
  *
- *	static const struct column columns[] = {
- *		COLUMN("device", "Device", UNIT_TEXT),
- *		COLUMN("drop.packets_per_second", "Drop", UNIT_PPS, .mark = MARK_ALARM),
- *		COLUMN("reasons.reason", "Reason", UNIT_TEXT),
- *		COLUMN("reasons.packets", "Packets", UNIT_COUNT),
- *	};
- *	static const struct table table = {
- *		.rows = "devices", .group = "reasons", COLUMNS(columns), .empty = "nothing attached",
- *	};
+ * static const struct column columns[] = { COLUMN("device", "Device", UNIT_TEXT),
+ * COLUMN("drop.packets_per_second", "Drop", UNIT_PPS, .mark = MARK_ALARM), COLUMN("reasons.reason",
+ * "Reason", UNIT_TEXT), COLUMN("reasons.packets", "Packets", UNIT_COUNT), }; static const struct
+ * table table = { .rows = "devices", .group = "reasons", COLUMNS(columns), .empty = "nothing
+ * attached", };
  *
  * A path names a field, with dots into nested objects. With `group`, each row holds an array of
- * that name; paths that begin with it lead into its elements, which get a line each, and the
- * row's own cells are shown on the first of them.
+ * that name; paths that begin with it lead into its elements, which get a line each, and the row's
+ * own cells are shown on the first of them.
  */
 #ifndef WEIR_OUT_TABLE_H
 #define WEIR_OUT_TABLE_H

@@ -65,7 +65,8 @@ int rule_parse(struct args *args, struct rule *rule);
 void rule_format(const struct rule *rule, char *text);
 const char *rule_action_name(const struct rule *rule);
 
-/* "192.0.2.0/24", "2001:db8::1". Bits behind the length are an error: the line says what is meant. */
+/* "192.0.2.0/24", "2001:db8::1". Bits behind the length are an error: the line says what is
+ * meant. */
 int prefix_parse(const char *text, struct prefix *prefix);
 /* PREFIX_TEXT bytes. */
 #define PREFIX_TEXT 52

@@ -39,8 +39,8 @@ int counters_top_reason(const struct weir_device_counters *c);
 json_t *counter_json(struct weir_counter total, const struct weir_counter *delta, double seconds);
 
 /* {"packets"..., "verdicts": {"pass": {...}...}, "classes": {...}, "reasons": {...},
- * "decapsulated": {...}, "limit_evictions", "top_reason", "share": {"tcp_percent"...}}. Shares and top reason are of delta
- * when there is one, else of the total. */
+ * "decapsulated": {...}, "limit_evictions", "top_reason", "share": {"tcp_percent"...}}. Shares
+ * and top reason are of delta when there is one, else of the total. */
 json_t *counters_json(const struct weir_device_counters *total,
 		      const struct counters_sample *delta);
 

@@ -96,7 +96,8 @@ __u32 live_exit(void);
 /* Fills in both entries: the receiver runs `program` instead of the empty one of that name. */
 int live_case(struct bench_case *c, const struct bpf_program *program, const char *empty,
 	      enum live_end end);
-/* The same for a program that changes the frame: to `arrives`, which is looked for where it ends. */
+/* The same for a program that changes the frame: to `arrives`, which is looked for where it
+ * ends. */
 int live_changing_case(struct bench_case *c, const struct bpf_program *program, const char *empty,
 		       enum live_end end, const struct packet *arrives);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The balancer. The kernel's test loop does not restore frames, so each case runs behind a wrapper that
- * does and calls bpf_xdp_adjust_head() once a packet, as does the empty program it is compared with:
- * what a figure contains is the program with its own call of that (dsr-ipip), and no undoing.
+ * The balancer. The kernel's test loop does not restore frames, so each case runs behind a wrapper
+ * that does and calls bpf_xdp_adjust_head() once a packet, as does the empty program it is compared
+ * with: what a figure contains is the program with its own call of that (dsr-ipip), and no undoing.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "bench.h"
-#include "loader/attach/xdp_program.h"
+#include "loader/program/xdp_program.h"
 #include "loader/base/error.h"
 #include "tests/balance_run.h"
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "bench.h"
-#include "loader/attach/xdp_program.h"
+#include "loader/program/xdp_program.h"
 #include "loader/base/error.h"
 #include "tests/balance_run.h"
 

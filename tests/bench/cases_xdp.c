@@ -11,7 +11,7 @@
 #include "bench.h"
 #include "cases_filter.h"
 #include "cases_list.h"
-#include "loader/attach/xdp_program.h"
+#include "loader/program/xdp_program.h"
 #include "loader/base/error.h"
 #include "weir_rules.h"
 

@@ -11,7 +11,7 @@
 #include "loader/balance/maglev.h"
 #include "loader/balance/maps.h"
 #include "loader/balance/ranges.h"
-#include "loader/balance/service_table.h"
+#include "loader/service/service_table.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "memory.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * `net` is the cost above the empty program in the same surroundings: its minimum is that of the case
- * less that of its empty program, its median that of the rounds' differences. Peers are compared by
- * the minimum, which other load on the machine disturbs least.
+ * `net` is the cost above the empty program in the same surroundings: its minimum is that of the
+ * case less that of its empty program, its median that of the rounds' differences. Peers are
+ * compared by the minimum, which other load on the machine disturbs least.
  *
  * Live frames a second are those that the CPU time of one frame, all the way, leaves room for.
  */

@@ -10,7 +10,7 @@
 #include "cases_list.h"
 #include "loader/cmd/command.h"
 #include "loader/base/error.h"
-#include "loader/attach/xdp_program.h"
+#include "loader/program/xdp_program.h"
 #include "loader/rules/table.h"
 #include "weir_rules.h"
 

@@ -140,8 +140,8 @@ struct client_words {
 	__u32 port_shift; /* the address is in the upper half */
 };
 
-/* Each store covers what a program loads at once, or the load would have to wait for two of them, which
- * frames from a device do not make it do. */
+/* Each store covers what a program loads at once, or the load would have to wait for two of
+ * them, which frames from a device do not make it do. */
 static __always_inline void put_line(void *data, const struct client_words *w)
 {
 	__u32 client = packets++ & clients;
@@ -164,8 +164,9 @@ static __always_inline void put_line(void *data, const struct client_words *w)
 	}
 }
 
-/* The frame as it was before the program encapsulated or rewrote it, from another client. The head is
- * moved also where it need not be, so that the empty program behind this pays for it as well. */
+/* The frame as it was before the program encapsulated or rewrote it, from another client. The
+ * head is moved also where it need not be, so that the empty program behind this pays for it as
+ * well. */
 static __always_inline int restore(struct xdp_md *ctx, const struct client_words *w)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

@@ -265,8 +265,9 @@ static void attend(struct connection *c, uint32_t events, double t)
 		hear(c, t);
 }
 
-/* What is due, whether or not anything came. `leaving`: nothing new is begun. The client speaks first:
- * with SYN cookies, a handshake whose last ACK is lost is only completed by what the client says. */
+/* What is due, whether or not anything came. `leaving`: nothing new is begun. The client speaks
+ * first: with SYN cookies, a handshake whose last ACK is lost is only completed by what the
+ * client says. */
 static void go_on(struct connection *c, double t, bool leaving)
 {
 	bool answered = c->heard == c->to_say;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What weir does not do, to compare it with: every flow is tracked, least recently used ones give way.
- * `make B=build/track-all BPF_DEFS=-DWEIR_TRACK_ALL weir` builds it. The flows stand in the memory that
- * churn tracking has for the moving ones, with the times of last use as an extra on top; a flow may
- * take any of WAYS places, which is close to a true LRU.
+ * What weir does not do, to compare it with: every flow is tracked, least recently used ones give
+ * way. `make B=build/track-all BPF_DEFS=-DWEIR_TRACK_ALL weir` builds it. The flows stand in the
+ * memory that churn tracking has for the moving ones, with the times of last use as an extra on
+ * top; a flow may take any of WAYS places, which is close to a true LRU.
  */
 #ifndef TRACK_ALL_H
 #define TRACK_ALL_H

@@ -138,7 +138,8 @@ static void test_marked_by_xdp(void **state)
 	observer_close(&second);
 }
 
-/* A packet socket puts as much into the linear part as its caller says, here the Ethernet header. */
+/* A packet socket puts as much into the linear part as its caller says, here the Ethernet
+ * header. */
 static void send_nonlinear(int fd, const struct packet *packet)
 {
 	static uint8_t bytes[sizeof(struct virtio_net_hdr) + BIG];

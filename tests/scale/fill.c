@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fill INSTANCE SERVICES BACKENDS MODE: makes so many services of TCP with so many backends each, in
- * one publication, in the network namespace it runs in. Their addresses are 10.A.B.C of 10.128.0.0/9 in order;
- * all backends are the addresses from 10.9.4.1 on.
+ * fill INSTANCE SERVICES BACKENDS MODE: makes so many services of TCP with so many backends each,
+ * in one publication, in the network namespace it runs in. Their addresses are 10.A.B.C of
+ * 10.128.0.0/9 in order; all backends are the addresses from 10.9.4.1 on.
  */
 #include <err.h>
 #include <netinet/in.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "loader/balance/nexthop.h"
+#include "loader/nexthop/nexthop.h"
 #include "loader/base/error.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a plan says against what the functions that make the change do to slots in memory. */
-#include "loader/balance/plan.h"
+#include "loader/service/plan.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "loader/balance/ranges.h"
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/balance/slots.h"
 #include "loader/base/error.h"
 #include "tests/random_rules.h"

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "tests/random_rules.h"
 
@@ -89,8 +89,8 @@ static void mark_service(const struct service *s, __u32 *slots, __u32 *flows[2],
 	mark(flows[s->mode == WEIR_NAT], s->first_bucket, s->buckets, whose);
 }
 
-/* What a service had before it may have again, or another range beside it: so every range is marked by
- * itself, but those that stayed. */
+/* What a service had before it may have again, or another range beside it: so every range is
+ * marked by itself, but those that stayed. */
 static void check_ranges(const struct balance *after, const struct balance *before)
 {
 	__u32 *slots = calloc(PLACES, sizeof(*slots)), whose = 1;

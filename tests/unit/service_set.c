@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Services and their backends as a set, beside a twin without any order. */
-#include "loader/balance/service.h"
+#include "loader/service/service.h"
 
 #include <errno.h>
 #include <netinet/in.h>

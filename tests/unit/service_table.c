@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The service table, read as the XDP program reads it, against a look at every service. */
-#include "loader/balance/service_table.h"
+#include "loader/service/service_table.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Service tables that cannot be made, and tables that cannot be right. */
-#include "loader/balance/service_table.h"
+#include "loader/service/service_table.h"
 
 #include <endian.h>
 #include <errno.h>

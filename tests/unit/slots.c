@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Slots that change hands, against the rules said one by one; and how long the largest service takes. */
+/* Slots that change hands, against the rules said one by one; and how long the largest service
+ * takes. */
 #include "loader/balance/slots.h"
 
 #include <netinet/in.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "loader/balance/services.h"
+#include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "tests/random_rules.h"
 

@@ -14,7 +14,7 @@
 #include "xdp/abi.h"
 
 #include "weir_tc.skel.h"
-#include "loader/attach/xdp_program.h"
+#include "loader/program/xdp_program.h"
 #include "loader/balance/maps.h"
 
 #define LOOPBACK   1

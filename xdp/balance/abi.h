@@ -27,8 +27,8 @@
 #define WEIR_BALANCE_SCHEMA 1u
 
 #define WEIR_EGRESS_DEVS  256
-#define WEIR_MAX_SERVICES 16384u   /* in the table, with index 0 */
-#define WEIR_MAX_BACKENDS 1000u	   /* of one service */
+#define WEIR_MAX_SERVICES 16384u    /* in the table, with index 0 */
+#define WEIR_MAX_BACKENDS 1000u	    /* of one service */
 #define WEIR_MAX_INDEX	  0xffffffu /* of a backend: 24 bits */
 #define WEIR_MAX_WEIGHT	  1000u
 #define WEIR_MIN_SLOTS	  1024u /* of one service, powers of two */
@@ -52,33 +52,33 @@ enum weir_mode {
 
 struct weir_service_head {
 	__u32 schema;
-	__u32 services;	    /* number of services */
-	__u32 addresses4;   /* word offset; entry: WEIR_ADDRESS4() */
-	__u32 mask4;	    /* entries - 1 */
-	__u32 addresses6;   /* entry: struct weir_address6 */
+	__u32 services;	  /* number of services */
+	__u32 addresses4; /* word offset; entry: WEIR_ADDRESS4() */
+	__u32 mask4;	  /* entries - 1 */
+	__u32 addresses6; /* entry: struct weir_address6 */
 	__u32 mask6;
-	__u32 ports;	    /* entry: WEIR_PORT() */
+	__u32 ports; /* entry: WEIR_PORT() */
 	__u32 ports_mask;
-	__u32 vips;	    /* struct weir_vip[], by the address's number */
-	__u32 records;	    /* struct weir_service[], by index; 0 is none */
-	__u32 records_end;  /* word offset behind the last record */
-	__u32 probes;	    /* 1..WEIR_PROBES */
-	__u32 source;	    /* the configuration as the user gave it */
+	__u32 vips;	   /* struct weir_vip[], by the address's number */
+	__u32 records;	   /* struct weir_service[], by index; 0 is none */
+	__u32 records_end; /* word offset behind the last record */
+	__u32 probes;	   /* 1..WEIR_PROBES */
+	__u32 source;	   /* the configuration as the user gave it */
 	__u32 source_bytes;
-	__u32 modes;	    /* bit per enum weir_mode that some service has */
+	__u32 modes;	     /* bit per enum weir_mode that some service has */
 	__u32 nat_port_mask; /* buckets of nat_ports - 1 */
-	__u64 seed;	    /* odd: of the hash of the three tables */
-	__u64 generation;   /* counts changes; slots[0] says which one the slots are brought to */
-	__u64 flow_seed;    /* random, and the same as long as there are services */
+	__u64 seed;	     /* odd: of the hash of the three tables */
+	__u64 generation;    /* counts changes; slots[0] says which one the slots are brought to */
+	__u64 flow_seed;     /* random, and the same as long as there are services */
 	__u32 nat_backends; /* word offset: sorted keys (nat_backend_key()) of NAT's backends of TCP */
 	__u32 nat_backend_count;
 };
 
 /* An address entry: what it is (WEIR_A_*), the number of its vip, from 1, and the address. */
-#define WEIR_IS_VIP	    0x1u /* services are at this address */
-#define WEIR_IS_NAT_SOURCE  0x2u /* NAT flows leave from this address, so replies come to it */
-#define WEIR_ADDRESS_FLAGS  8
-#define WEIR_VIP_BITS	    24
+#define WEIR_IS_VIP	   0x1u /* services are at this address */
+#define WEIR_IS_NAT_SOURCE 0x2u /* NAT flows leave from this address, so replies come to it */
+#define WEIR_ADDRESS_FLAGS 8
+#define WEIR_VIP_BITS	   24
 #define WEIR_ADDRESS4(address, vip, flags) \
 	((__u64)(address) << 32 | (__u64)(vip) << WEIR_ADDRESS_FLAGS | (flags))
 
@@ -90,14 +90,14 @@ struct weir_address6 {
 };
 
 /* A port entry: the upper bits are the key. Port 0 is any port. */
-#define WEIR_PORT_SERVICE_BITS 24
+#define WEIR_PORT_SERVICE_BITS	      24
 #define WEIR_PORT_KEY(vip, udp, port) ((__u64)(vip) << 17 | (__u64)(udp) << 16 | (__u64)(port))
 #define WEIR_PORT(key, service)	      ((__u64)(key) << WEIR_PORT_SERVICE_BITS | (service))
 
 /* Place of a key in a table of `mask` + 1 entries. */
 #define WEIR_PLACE(key, seed, mask) ((((__u64)(key) * (seed)) >> 32) & (mask))
 /* Key of an IPv6 address. */
-#define WEIR_MIX6(high, low) ((high) ^ ((low) * 0x9e3779b97f4a7c15ull))
+#define WEIR_MIX6(high, low) ((high) ^ ((low)*0x9e3779b97f4a7c15ull))
 #define WEIR_KEY6(high, low) (WEIR_MIX6(high, low) ^ WEIR_MIX6(high, low) >> 29)
 
 /* What an address has, for packets that show no ports. */
@@ -120,9 +120,9 @@ struct weir_service {
 	__u8 flags;	 /* WEIR_S_* */
 	__u8 family;
 	__u8 proto;
-	__u16 mss;	 /* clamp to this; 0: leave */
-	__be16 port;	 /* 0: any */
-	__u32 idle;	 /* ticks after which a flow may be forgotten */
+	__u16 mss;	    /* clamp to this; 0: leave */
+	__be16 port;	    /* 0: any */
+	__u32 idle;	    /* ticks after which a flow may be forgotten */
 	__u32 idle_closing; /* the same, once its end was seen */
 	__be32 address[4];
 	__u32 vip;
@@ -140,15 +140,15 @@ struct weir_service {
 #define WEIR_HOLD_WORD 1u
 /* From here on a bit for each service, by index: some of its slots may be moving. Of no concern to
  * the program: it saves the loader from looking at all slots. */
-#define WEIR_MOVING_WORD 2u
-#define WEIR_SLOT_OWNER(slot)	 ((__u32)(slot) & WEIR_MAX_INDEX)
+#define WEIR_MOVING_WORD	 2u
+#define WEIR_SLOT_OWNER(slot)	 ((__u32)(slot)&WEIR_MAX_INDEX)
 #define WEIR_SLOT_PREVIOUS(slot) ((__u32)((slot) >> 24) & WEIR_MAX_INDEX)
 #define WEIR_SLOT_TICK(slot)	 ((__u16)((slot) >> 48))
 /* In ticks; what is a little ahead of `now`, as others write it, is of no age. */
-#define WEIR_TICKS_AHEAD       64
-#define WEIR_SLOT_AGE(slot, now)                                                  \
-	((__u16)(WEIR_SLOT_TICK(slot) - (now)) < WEIR_TICKS_AHEAD                 \
-		 ? 0                                                              \
+#define WEIR_TICKS_AHEAD 64
+#define WEIR_SLOT_AGE(slot, now)                                  \
+	((__u16)(WEIR_SLOT_TICK(slot) - (now)) < WEIR_TICKS_AHEAD \
+		 ? 0                                              \
 		 : (__u16)((now)-WEIR_SLOT_TICK(slot)))
 #define WEIR_SLOT(owner, previous, tick) \
 	((__u64)(owner) | (__u64)(previous) << 24 | (__u64)(__u16)(tick) << 48)
@@ -170,19 +170,18 @@ struct weir_backend {
 	__u8 flags;	   /* WEIR_B_* */
 	__u8 source_bits;  /* dsr-ipip: so many low bits of `source` vary with the flow */
 	__be32 address[4];
-	__be32 source[4];  /* outer source (dsr-ipip) or what clients are hidden behind (nat) */
-	__be16 port;	   /* nat; 0: the port the client asked for */
-	__u8 mode;	   /* enum weir_mode of its service */
+	__be32 source[4]; /* outer source (dsr-ipip) or what clients are hidden behind (nat) */
+	__be16 port;	  /* nat; 0: the port the client asked for */
+	__u8 mode;	  /* enum weir_mode of its service */
 	__u8 pad;
-	__u32 service;	   /* index */
+	__u32 service; /* index */
 };
 
 /* The Ethernet addresses and ifindex are read and written as two words: dest_mac is never torn. */
 
-
 struct weir_backend_counters {
-	__u64 packets; /* to the backend */
-	__u64 bytes;   /* of their frames as they came in */
+	__u64 packets;	     /* to the backend */
+	__u64 bytes;	     /* of their frames as they came in */
 	__u64 reply_packets; /* from it: NAT only */
 	__u64 reply_bytes;
 	__u64 connections; /* TCP: SYNs from clients; UDP: flows begun, where weir tracks them */
@@ -190,15 +189,15 @@ struct weir_backend_counters {
 };
 
 struct weir_service_counters {
-	__u64 tracked;	  /* flows remembered because their slot is moving */
-	__u64 untracked;  /* new flows that found no room and so went where nothing need be remembered */
-	__u64 no_backend; /* packets dropped because no backend was alive */
-	__u64 nat_full;	  /* new NAT flows refused: no room or no port */
-	__u64 nat_unknown; /* NAT packets of no known flow */
-	__u64 port_changed; /* NAT flows that could not keep the client's port */
-	__u64 fragments;  /* fragments dropped because their datagram is not known */
-	__u64 too_big;	  /* answered or dropped: do not fit behind the outer header */
-	__u64 icmp_relayed; /* ICMP errors handed to the backend of the flow they quote */
+	__u64 tracked; /* flows remembered because their slot is moving */
+	__u64 untracked; /* new flows that found no room and so went where nothing need be remembered */
+	__u64 no_backend;    /* packets dropped because no backend was alive */
+	__u64 nat_full;	     /* new NAT flows refused: no room or no port */
+	__u64 nat_unknown;   /* NAT packets of no known flow */
+	__u64 port_changed;  /* NAT flows that could not keep the client's port */
+	__u64 fragments;     /* fragments dropped because their datagram is not known */
+	__u64 too_big;	     /* answered or dropped: do not fit behind the outer header */
+	__u64 icmp_relayed;  /* ICMP errors handed to the backend of the flow they quote */
 	__u64 icmp_answered; /* echo requests */
 };
 
@@ -225,7 +224,7 @@ struct weir_flow {
 #define WEIR_FLOW_CLAIMED 1ull
 #define WEIR_FLOW_PLACE(backend, kind, tick) \
 	((__u64)(backend) | (__u64)(kind) << 24 | (__u64)(__u32)(tick) << 32)
-#define WEIR_PLACE_BACKEND(place) ((__u32)(place) & WEIR_MAX_INDEX)
+#define WEIR_PLACE_BACKEND(place) ((__u32)(place)&WEIR_MAX_INDEX)
 #define WEIR_PLACE_KIND(place)	  ((__u32)(place) >> 24)
 #define WEIR_PLACE_TICK(place)	  ((__u32)((place) >> 32))
 
@@ -243,7 +242,7 @@ struct weir_flow_bucket {
 enum weir_nat_state {
 	WEIR_NAT_FREE,
 	WEIR_NAT_CLAIMED, /* being written; free again after WEIR_SYN_TICKS */
-	WEIR_NAT_NEW,	  /* TCP: the client has not answered a reply yet; UDP: no reply yet, and not
+	WEIR_NAT_NEW, /* TCP: the client has not answered a reply yet; UDP: no reply yet, and not
 			   * sent to for long */
 	WEIR_NAT_OPEN,
 	WEIR_NAT_CLOSING, /* it was open, and now a FIN each way was seen, or a RST and no segment
@@ -322,7 +321,7 @@ struct weir_nat_ports {
 #define WEIR_FRAGMENT_TARGET(way) ((__u32)(way) & (2 * WEIR_FRAGMENT_GUESSED - 1))
 #define WEIR_FRAGMENT_TICK(way)	  ((__u32)(way) >> 25)
 #define WEIR_FRAGMENT(hash, tick, target) \
-	(((__u64)(hash) >> 32 << 32) | ((__u64)((tick) & 0x7f) << 25) | (target))
+	(((__u64)(hash) >> 32 << 32) | ((__u64)((tick)&0x7f) << 25) | (target))
 
 #define WEIR_FRAGMENT_WAYS    8
 #define WEIR_FRAGMENT_BUCKETS 128
@@ -341,21 +340,21 @@ enum weir_placed {
 	WEIR_PLACED_NEW,      /* moving: a new flow, remembered at the owner */
 	WEIR_PLACED_PREVIOUS, /* moving: not remembered, so begun before: the previous owner */
 	WEIR_PLACED_OWNER,    /* moving: the previous owner is dead: the owner */
-	WEIR_PLACED_NO_ROOM,  /* moving: a new flow without room to remember it: the previous owner */
-	WEIR_PLACED_NAT,      /* a known NAT flow */
+	WEIR_PLACED_NO_ROOM, /* moving: a new flow without room to remember it: the previous owner */
+	WEIR_PLACED_NAT,     /* a known NAT flow */
 	WEIR_PLACED_FRAGMENT, /* a fragment of a known datagram */
 };
 
 struct weir_explanation {
-	__u32 rule;	  /* slot of the rule that matched, plus 1; 0: none */
-	__u32 service;	  /* index */
-	__u32 slot;	  /* of the service, plus 1; 0: none */
+	__u32 rule;    /* slot of the rule that matched, plus 1; 0: none */
+	__u32 service; /* index */
+	__u32 slot;    /* of the service, plus 1; 0: none */
 	__u32 owner, previous;
-	__u32 placed;	  /* enum weir_placed */
+	__u32 placed; /* enum weir_placed */
 	__u32 backend;
 	__u32 verdict, reason, class;
-	__u32 egress;	  /* ifindex */
-	__u32 reply;	  /* 1: NAT, from the backend */
+	__u32 egress; /* ifindex */
+	__u32 reply;  /* 1: NAT, from the backend */
 	__be16 nat_port;
 	__be16 pad;
 	__be32 pad2;

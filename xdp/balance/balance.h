@@ -6,8 +6,8 @@
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
-#include "nat_icmp.h"
-#include "nat_stray.h"
+#include "../nat/nat_icmp.h"
+#include "../nat/nat_stray.h"
 
 /* What shows no ports. */
 static __always_inline __u32 place_others(struct xdp_md *ctx, const struct frame *f, __u32 address,

@@ -3,10 +3,10 @@
  * Churn tracking: which backend a flow of a DSR service belongs to.
  *
  * A slot that is not moving decides by itself. While it moves, a flow that began after the slot's
- * first change is remembered in `flows`, and every other one belongs to the one owner before: so any
- * number of overlapping changes is right. A new flow for which there is no room is sent to the owner
- * before as well, where it needs no memory: a full table slows a move down and breaks nothing. What
- * is remembered is only forgotten once it was idle for longer than the service says.
+ * first change is remembered in `flows`, and every other one belongs to the one owner before: so
+ * any number of overlapping changes is right. A new flow for which there is no room is sent to the
+ * owner before as well, where it needs no memory: a full table slows a move down and breaks
+ * nothing. What is remembered is only forgotten once it was idle for longer than the service says.
  */
 #ifndef WEIR_CHURN_H
 #define WEIR_CHURN_H
@@ -39,9 +39,9 @@ struct {
 } flows SEC(".maps");
 
 enum phase {
-	PHASE_ANY,    /* in the middle of a flow; of UDP, maybe its beginning */
-	PHASE_BEGIN,  /* SYN */
-	PHASE_END,    /* FIN, RST */
+	PHASE_ANY,   /* in the middle of a flow; of UDP, maybe its beginning */
+	PHASE_BEGIN, /* SYN */
+	PHASE_END,   /* FIN, RST */
 };
 
 /* What is handed on about a packet's flow: no more, as it is made for every packet. */
@@ -86,7 +86,8 @@ static __always_inline bool is_alive(__u32 backend)
 	return backend && b && b->flags & WEIR_B_ALIVE;
 }
 
-/* Another CPU may have written the next tick before this one saw it begin: that is no age at all. */
+/* Another CPU may have written the next tick before this one saw it begin: that is no age at
+ * all. */
 static __always_inline __u32 ticks_since(__u32 tick, __u32 now)
 {
 	__s32 age = now - tick;
@@ -121,10 +122,10 @@ static __always_inline bool is_over(const struct moving_flow *flow, __u64 place,
 	}
 }
 
-/* Whether the way may be given to another flow. A SYN and an ACK are quickly sent in anybody's name,
- * so what showed no more than that waits for `idle` only where nobody else wants its way. */
-static __always_inline bool may_give_way(const struct moving_flow *flow, const struct weir_flow *way,
-					 __u32 now)
+/* Whether the way may be given to another flow. A SYN and an ACK are quickly sent in anybody's
+ * name, so what showed no more than that waits for `idle` only where nobody else wants its way. */
+static __always_inline bool may_give_way(const struct moving_flow *flow,
+					 const struct weir_flow *way, __u32 now)
 {
 	__u64 place = way->place;
 
@@ -153,10 +154,11 @@ static __always_inline bool is_held(void)
 	return word && *(volatile const __u64 *)word;
 }
 
-/* Takes the last way that can be had of those from `first` on, before `end`. A way that stays claimed
- * belongs to a program that was stopped: impossible in BPF. */
-static __always_inline bool take_way(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
-				     int first, int end, __u64 place, __u32 now)
+/* Takes the last way that can be had of those from `first` on, before `end`. A way that stays
+ * claimed belongs to a program that was stopped: impossible in BPF. */
+static __always_inline bool take_way(const struct moving_flow *flow,
+				     struct weir_flow_bucket *bucket, int first, int end,
+				     __u64 place, __u32 now)
 {
 	if (is_held())
 		return false;
@@ -175,10 +177,11 @@ static __always_inline bool take_way(const struct moving_flow *flow, struct weir
 	return false;
 }
 
-/* SYNs may only take the first ways, so that a flood of them leaves room for flows that are known to
- * be open. */
-static __always_inline bool remember(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
-				     __u32 backend, __u32 kind, __u32 now)
+/* SYNs may only take the first ways, so that a flood of them leaves room for flows that are
+ * known to be open. */
+static __always_inline bool remember(const struct moving_flow *flow,
+				     struct weir_flow_bucket *bucket, __u32 backend, __u32 kind,
+				     __u32 now)
 {
 	return take_way(flow, bucket, 0, kind == WEIR_FLOW_SYN ? WEIR_SYN_WAYS : WEIR_FLOW_WAYS,
 			WEIR_FLOW_PLACE(backend, kind, now), now);
@@ -186,8 +189,9 @@ static __always_inline bool remember(const struct moving_flow *flow, struct weir
 
 /* A handshake has ended: the flow leaves its way to others, if there is room behind. Two packets at
  * once may take two ways; both say the same. */
-static __always_inline bool leave_syn_way(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
-					  struct weir_flow *way, __u64 place, __u32 now)
+static __always_inline bool leave_syn_way(const struct moving_flow *flow,
+					  struct weir_flow_bucket *bucket, struct weir_flow *way,
+					  __u64 place, __u32 now)
 {
 	if (!take_way(flow, bucket, WEIR_SYN_WAYS, WEIR_FLOW_WAYS, place, now))
 		return false;
@@ -195,8 +199,8 @@ static __always_inline bool leave_syn_way(const struct moving_flow *flow, struct
 	return true;
 }
 
-/* What a flow is after this packet. Whoever guesses the ports can send a FIN or RST, so packets in two
- * later ticks refute it: those that belong to the end of a flow are sooner. */
+/* What a flow is after this packet. Whoever guesses the ports can send a FIN or RST, so packets
+ * in two later ticks refute it: those that belong to the end of a flow are sooner. */
 static __always_inline __u32 next_kind(const struct moving_flow *flow, __u64 place, __u32 now)
 {
 	__u32 kind = WEIR_PLACE_KIND(place);
@@ -286,9 +290,9 @@ static __always_inline bool track(const struct moving_flow *flow, struct weir_fl
 static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
 {
 	if (WEIR_SLOT_TICK(seen) != (__u16)now && !config.explain)
-		__sync_val_compare_and_swap(slot, seen,
-					    WEIR_SLOT(WEIR_SLOT_OWNER(seen),
-						      WEIR_SLOT_PREVIOUS(seen), now));
+		__sync_val_compare_and_swap(
+			slot, seen,
+			WEIR_SLOT(WEIR_SLOT_OWNER(seen), WEIR_SLOT_PREVIOUS(seen), now));
 }
 
 /* UDP: the time of learning ended long ago; its tick stays near, for it would come again when ticks
@@ -296,8 +300,8 @@ static __always_inline void needed_previous(__u64 *slot, __u64 seen, __u32 now)
 static __always_inline __u64 keep_tick_near(const struct moving_flow *flow, __u64 *slot, __u64 seen,
 					    __u32 now)
 {
-	__u64 next = WEIR_SLOT(WEIR_SLOT_OWNER(seen), WEIR_SLOT_PREVIOUS(seen),
-			       now - flow->idle - 2);
+	__u64 next =
+		WEIR_SLOT(WEIR_SLOT_OWNER(seen), WEIR_SLOT_PREVIOUS(seen), now - flow->idle - 2);
 
 	if (WEIR_SLOT_AGE(seen, now) <= flow->idle + 60 || config.explain)
 		return seen;
@@ -308,8 +312,9 @@ static __always_inline __u64 keep_tick_near(const struct moving_flow *flow, __u6
 /* UDP has no SYN. For as long as a flow may be idle after the first change, every unknown flow is
  * taken for an old one and remembered at the owner before; afterwards all old ones are known. Where
  * there is no room to remember one, that time begins again. */
-static __always_inline __u32 place_udp(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
-				       __u64 *slot, __u64 seen, __u32 now)
+static __always_inline __u32 place_udp(const struct moving_flow *flow,
+				       struct weir_flow_bucket *bucket, __u64 *slot, __u64 seen,
+				       __u32 now)
 {
 	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
 	bool before = is_alive(previous);
@@ -327,8 +332,9 @@ static __always_inline __u32 place_udp(const struct moving_flow *flow, struct we
 	return previous;
 }
 
-static __always_inline __u32 place_tcp(const struct moving_flow *flow, struct weir_flow_bucket *bucket,
-				       __u64 *slot, __u64 seen, __u32 now)
+static __always_inline __u32 place_tcp(const struct moving_flow *flow,
+				       struct weir_flow_bucket *bucket, __u64 *slot, __u64 seen,
+				       __u32 now)
 {
 	__u32 owner = WEIR_SLOT_OWNER(seen), previous = WEIR_SLOT_PREVIOUS(seen);
 	bool before = is_alive(previous);
@@ -363,8 +369,8 @@ static __always_inline struct moving_flow moving_of(const struct flow *flow,
 	};
 }
 
-/* The backend of a flow whose slot, of this index in the map, is moving. A global function: verified
- * once, and off the way of all other flows. */
+/* The backend of a flow whose slot, of this index in the map, is moving. A global function:
+ * verified once, and off the way of all other flows. */
 __noinline __u32 weir_moving(const struct flow *flow, __u32 index)
 {
 	const struct weir_service_head *t;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Unpacks what comes in IP tunnels to an address of this host: IPv4 or IPv6 in either (RFC 2003, RFC
- * 2473, RFC 4213). The rest of the pipeline and the stack see the inner packet, behind the link-layer
- * header of the outer one. Whoever knows the address may send tunnels, so what comes out is for this
- * host only, and is not balanced again.
+ * Unpacks what comes in IP tunnels to an address of this host: IPv4 or IPv6 in either (RFC 2003,
+ * RFC 2473, RFC 4213). The rest of the pipeline and the stack see the inner packet, behind the
+ * link-layer header of the outer one. Whoever knows the address may send tunnels, so what comes out
+ * is for this host only, and is not balanced again.
  */
 #ifndef WEIR_DECAP_H
 #define WEIR_DECAP_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Answers echo requests to a VIP out of the request itself. A VIP is more than one service, so what is
- * answered is counted at service 0.
+ * Answers echo requests to a VIP out of the request itself. A VIP is more than one service, so what
+ * is answered is counted at service 0.
  *
- * The stack gets what would need more than that: a request with IPv4 options or IPv6 extension headers,
- * among them all fragments; and one that came by link-layer broadcast or multicast.
+ * The stack gets what would need more than that: a request with IPv4 options or IPv6 extension
+ * headers, among them all fragments; and one that came by link-layer broadcast or multicast.
  */
 #ifndef WEIR_ECHO_H
 #define WEIR_ECHO_H
@@ -24,8 +24,9 @@ static __always_inline bool is_echo_request(const struct packet *p, const struct
 	       (p->family == 4 ? bpf_htons(ECHO_REQUEST4) : bpf_htons(ECHO_REQUEST6));
 }
 
-/* The sum of the message's bytes falls by what its type falls by, so its complement rises. Adding
- * to the complement with end-around carry never makes 0 out of the sum of an answer that is all zero. */
+/* The sum of the message's bytes falls by what its type falls by, so its complement rises.
+ * Adding to the complement with end-around carry never makes 0 out of the sum of an answer that
+ * is all zero. */
 static __always_inline void answer_message(struct icmp_header *icmp, __u32 request, __u32 reply)
 {
 	__u32 sum = icmp->check + bpf_htons(request) + (__u16)~bpf_htons(reply);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Puts a packet into an outer IP header: IPv4 in IPv4 (RFC 2003), IPv6 or IPv4 in IPv6 (RFC 2473).
- * Class and ECN are copied (RFC 6040, normal mode), the inner hop limit goes down by one, the outer packet may
- * not be fragmented. VLAN tags stay.
+ * Class and ECN are copied (RFC 6040, normal mode), the inner hop limit goes down by one, the outer
+ * packet may not be fragmented. VLAN tags stay.
  */
 #ifndef WEIR_ENCAP_H
 #define WEIR_ENCAP_H
@@ -23,8 +23,8 @@ static __always_inline __u32 packet_size(const struct packet *p)
 	return p->l4 - p->l3 + p->l4_len;
 }
 
-/* Class, ECN and, for IPv6, flow label of the inner packet as the first word of an IPv6 header; with
- * its hop limit decremented. 0: the packet may go no further. */
+/* Class, ECN and, for IPv6, flow label of the inner packet as the first word of an IPv6 header;
+ * with its hop limit decremented. 0: the packet may go no further. */
 static __always_inline __u32 leave_host(struct xdp_md *ctx, const struct packet *p)
 {
 	if (p->family == 4) {
@@ -83,7 +83,8 @@ static __always_inline void write_outer4(struct iphdr *ip, const struct weir_bac
 	ip->check = ~fold(sum);
 }
 
-/* The flow label varies with the flow (RFC 6438), so that equal-cost paths and receive queues do. */
+/* The flow label varies with the flow (RFC 6438), so that equal-cost paths and receive queues
+ * do. */
 static __always_inline void write_outer6(struct ipv6hdr *ip, const struct weir_backend *b,
 					 __u32 size, __u32 first, __u32 vary, __u32 label,
 					 __u8 inner)
@@ -128,7 +129,8 @@ static __always_inline __u32 encapsulate_in(struct xdp_md *ctx, const struct pac
 	return WEIR_REASONS;
 }
 
-/* WEIR_REASONS: done. The packet's offsets are then those of the inner packet before; pointers are not valid. */
+/* WEIR_REASONS: done. The packet's offsets are then those of the inner packet before; pointers
+ * are not valid. */
 static __always_inline __u32 encapsulate(struct xdp_md *ctx, const struct packet *p,
 					 const struct weir_backend *b, __u64 hash)
 {

@@ -86,7 +86,8 @@ static __always_inline bool is_one_host(__u32 family, __u64 high, __u64 low)
 	return top != 0xff && (high || low > 1);
 }
 
-/* Nobody can be answered there (RFC 1812 5.3.7), or the packet claims to come from where it goes. */
+/* Nobody can be answered there (RFC 1812 5.3.7), or the packet claims to come from where it
+ * goes. */
 static __always_inline bool is_martian(const struct packet *p)
 {
 	return (p->source == p->dest && p->source_low == p->dest_low) ||
@@ -115,8 +116,8 @@ static __always_inline bool may_be_told(struct xdp_md *ctx, const struct packet 
 	return ip && ip->frag_off & bpf_htons(IP4_DONT_FRAGMENT);
 }
 
-/* Leaves only what is quoted of the packet, at most `most` bytes and all of it in front of data_end.
- * Returns how much that is, 0 on failure. */
+/* Leaves only what is quoted of the packet, at most `most` bytes and all of it in front of
+ * data_end. Returns how much that is, 0 on failure. */
 static __always_inline __u32 cut_to_quote(struct xdp_md *ctx, const struct packet *p, __u32 most)
 {
 	__u32 readable = (void *)(long)ctx->data_end - (void *)(long)ctx->data;

@@ -23,13 +23,13 @@ static __always_inline struct weir_explanation *current_explanation(void)
 	return bpf_map_lookup_elem(&explanation, &key);
 }
 
-#define explain(field, value)                                                \
-	do {                                                                 \
-		if (config.explain) {                                        \
+#define explain(field, value)                                                  \
+	do {                                                                   \
+		if (config.explain) {                                          \
 			struct weir_explanation *told = current_explanation(); \
-			if (told)                                            \
-				told->field = (value);                       \
-		}                                                            \
+			if (told)                                              \
+				told->field = (value);                         \
+		}                                                              \
 	} while (0)
 
 #endif

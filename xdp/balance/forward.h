@@ -146,8 +146,8 @@ static __always_inline struct decision deliver(struct xdp_md *ctx, const struct 
 	} else {
 		count_backend(index, f->bytes, flow->phase);
 	}
-	/* Behind TC the kernel still knows that a checksum is unfinished, and would spoil a finished
-	 * one. */
+	/* Behind TC the kernel still knows that a checksum is unfinished, and would spoil a
+	 * finished one. */
 	via_tc = config.via_tc || leaves_by_tc(b);
 	if (!via_tc && !is_summed(ctx, p))
 		return dropped(WEIR_BY_CHECKSUM);

@@ -95,8 +95,8 @@ __noinline __u32 weir_recall_fragment(__u64 datagram)
 	return FRAGMENT_UNKNOWN;
 }
 
-/* The way that holds the datagram (`known`), or the one that it may take: free or the oldest. `seen`
- * is what was there. */
+/* The way that holds the datagram (`known`), or the one that it may take: free or the oldest.
+ * `seen` is what was there. */
 static __always_inline __u32 choose_way(const struct weir_fragment_bucket *bucket, __u64 datagram,
 					__u32 now, __u64 *seen, bool *known)
 {
@@ -124,10 +124,10 @@ static __always_inline __u32 choose_way(const struct weir_fragment_bucket *bucke
 }
 
 /*
- * Remembers the target of a datagram, of 24 bits and maybe WEIR_FRAGMENT_GUESSED, and returns the one
- * that holds: what was found without ports holds for every fragment, and among others the newest
- * first fragment decides, as identifications are used again. Two CPUs choose the same way, so
- * the later one finds it changed and looks again.
+ * Remembers the target of a datagram, of 24 bits and maybe WEIR_FRAGMENT_GUESSED, and returns the
+ * one that holds: what was found without ports holds for every fragment, and among others the
+ * newest first fragment decides, as identifications are used again. Two CPUs choose the same way,
+ * so the later one finds it changed and looks again.
  */
 __noinline __u32 weir_remember_fragment(__u64 datagram, __u32 target)
 {
@@ -167,7 +167,8 @@ static __always_inline __u32 go_to(__u32 target)
 	return target == FRAGMENT_STACK ? TO_STACK : target;
 }
 
-/* What is remembered of a datagram is half a hash: another one's target may not be of this address. */
+/* What is remembered of a datagram is half a hash: another one's target may not be of this
+ * address. */
 static __always_inline __u32 follow(const struct weir_service_head *t, struct flow *flow,
 				    __u32 address, __u32 target)
 {
@@ -233,7 +234,8 @@ static __always_inline __u32 later_fragment(const struct weir_service_head *t,
 	return place_datagram(s, flow, datagram, WEIR_FRAGMENT_GUESSED);
 }
 
-/* The outcome of a fragment to a VIP; fills `flow`, whose phase is set. A global function: off the way of whole packets. */
+/* The outcome of a fragment to a VIP; fills `flow`, whose phase is set. A global function: off
+ * the way of whole packets. */
 __noinline __u32 weir_fragment(struct xdp_md *ctx, const struct packet *p, struct flow *flow,
 			       __u32 address)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Which slot a flow falls into. Plain C, so that the loader computes it by the same code. The same on
- * every balancer: part of the ABI.
+ * Which slot a flow falls into. Plain C, so that the loader computes it by the same code. The same
+ * on every balancer: part of the ABI.
  */
 #ifndef WEIR_HASH_H
 #define WEIR_HASH_H
@@ -20,9 +20,10 @@ WEIR_INLINE __u64 mix_flow(__u64 h)
 	return h ^ h >> 28;
 }
 
-/* Addresses as in struct packet. IPv4 flows never collide, as address and ports are 64 bits and mixing
- * loses none; of IPv6, neighbours in a subnet do not, whatever their ports. The upper 24 bits choose the slot, the others the place of the flow in tables; with
- * affinity by source the upper ones come from the source alone. */
+/* Addresses as in struct packet. IPv4 flows never collide, as address and ports are 64 bits and
+ * mixing loses none; of IPv6, neighbours in a subnet do not, whatever their ports. The upper 24
+ * bits choose the slot, the others the place of the flow in tables; with affinity by source the
+ * upper ones come from the source alone. */
 WEIR_INLINE __u64 hash_flow(__u64 source, __u64 source_low, __u32 family, __u64 ports,
 			    bool by_source)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * ICMP that comes to a VIP. Echo requests are answered. An error about a packet that a backend sent
- * from the VIP to a client goes to that backend, whichever router it comes from: the packet it quotes,
- * read in the other direction, is the client's flow. All else is the stack's: neighbour discovery,
- * redirects, source quench (RFC 6633), errors about something else.
+ * from the VIP to a client goes to that backend, whichever router it comes from: the packet it
+ * quotes, read in the other direction, is the client's flow. All else is the stack's: neighbour
+ * discovery, redirects, source quench (RFC 6633), errors about something else.
  */
 #ifndef WEIR_ICMP_H
 #define WEIR_ICMP_H

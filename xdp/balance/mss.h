@@ -62,8 +62,8 @@ static __always_inline __u32 find_mss(struct xdp_md *ctx, __u32 at, __u32 end)
 /* With the MSS: the checksum may be unfinished, and TC will see to it. */
 #define MSS_UNFINISHED 0x10000u
 
-/* An unfinished checksum does not cover the MSS yet. One SYN in 65535 is taken for unfinished and is
- * not; its sender's next one has another timestamp. */
+/* An unfinished checksum does not cover the MSS yet. One SYN in 65535 is taken for unfinished
+ * and is not; its sender's next one has another timestamp. */
 static __always_inline bool covers_mss(struct xdp_md *ctx, const struct packet *p, __u16 check,
 				       __u32 mss)
 {

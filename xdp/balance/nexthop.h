@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The way to a backend: egress device and Ethernet addresses in its record. The loader fills them
- * in and has the kernel keep the neighbour resolved; when they have not been confirmed for a while, one packet
- * asks the kernel's tables and writes down what they say, for all others.
+ * in and has the kernel keep the neighbour resolved; when they have not been confirmed for a while,
+ * one packet asks the kernel's tables and writes down what they say, for all others.
  */
 #ifndef WEIR_NEXTHOP_H
 #define WEIR_NEXTHOP_H
@@ -18,9 +18,8 @@
 static __always_inline bool is_fresh(const struct weir_backend *b)
 {
 	/* Only so far ahead: what lies farther is long past, and jiffies have wrapped. */
-	return b->flags & WEIR_B_REACHABLE &&
-	       b->fresh_until - (__u32)bpf_jiffies64() - 1 <
-		       (__u32)FRESH_TICKS << config.tick_shift;
+	return b->flags & WEIR_B_REACHABLE && b->fresh_until - (__u32)bpf_jiffies64() - 1 <
+						      (__u32)FRESH_TICKS << config.tick_shift;
 }
 
 static __always_inline void confirm(struct weir_backend *b)
@@ -90,8 +89,9 @@ enum way {
 	WAY_NONE,
 };
 
-/* What the kernel's tables say now. While they say nothing, as without forwarding, or have just lost
- * the neighbour, the way known so far is kept. A global function: off the way of most packets. */
+/* What the kernel's tables say now. While they say nothing, as without forwarding, or have just
+ * lost the neighbour, the way known so far is kept. A global function: off the way of most
+ * packets. */
 __noinline __u32 weir_next_hop(struct xdp_md *ctx, __u32 backend)
 {
 	struct bpf_fib_lookup fib = {};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Where a packet goes, as one number, so that global functions can return it: the index of the backend
- * it is delivered to (0: none), or one of these.
+ * Where a packet goes, as one number, so that global functions can return it: the index of the
+ * backend it is delivered to (0: none), or one of these.
  */
 #ifndef WEIR_OUTCOME_H
 #define WEIR_OUTCOME_H

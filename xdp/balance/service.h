@@ -113,8 +113,8 @@ static __always_inline __u32 find_service(const struct weir_service_head *t, __u
 	return index ? index : find_port(t, WEIR_PORT_KEY(vip_of(address), udp, 0));
 }
 
-static __always_inline const struct weir_service *
-service_at(const struct weir_service_head *t, __u32 index)
+static __always_inline const struct weir_service *service_at(const struct weir_service_head *t,
+							     __u32 index)
 {
 	__u64 at = ((__u64)t->records + (__u64)index * (sizeof(struct weir_service) / 8)) * 8;
 
@@ -146,11 +146,11 @@ static __always_inline struct weir_service_counters *counters_of_service(__u32 i
 	return config.explain ? NULL : bpf_map_lookup_elem(&service_counters, &index);
 }
 
-#define count_for_service(index, field)                                   \
-	do {                                                              \
+#define count_for_service(index, field)                                        \
+	do {                                                                   \
 		struct weir_service_counters *sc = counters_of_service(index); \
-		if (sc)                                                   \
-			sc->field++;                                      \
+		if (sc)                                                        \
+			sc->field++;                                           \
 	} while (0)
 
 #endif
