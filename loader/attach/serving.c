@@ -2,6 +2,7 @@
 #include "serving.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "loader/base/error.h"
 #include "loader/program/xdp_link.h"
@@ -68,4 +69,25 @@ int serving_check_egress(const struct instance *in, const char *egress)
 				   egress, list[i].name);
 	devices_free(list, count);
 	return err;
+}
+
+int serving_note_replies(const struct instance *in, const char *egress)
+{
+	struct device *list;
+	size_t count, attached = 0;
+	bool there = false;
+	int err = devices_open(in, &list, &count);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++) {
+		attached += serves(&list[i]);
+		there |= serves(&list[i]) && !strcmp(list[i].name, egress);
+	}
+	devices_free(list, count);
+	if (attached && !there)
+		notice("replies of nat backends come in by %s, where they are not translated: 'weir "
+		       "attach %s' as well",
+		       egress, egress);
+	return 0;
 }

@@ -16,4 +16,8 @@ int serving_check(const struct instance *in);
 /* Before backends are added that only TC can transmit to, by the device `egress`. */
 int serving_check_egress(const struct instance *in, const char *egress);
 
+/* Replies of a NAT backend come in by `egress`: says by notice() if nothing of weir is there to
+ * translate them, although some device is attached. */
+int serving_note_replies(const struct instance *in, const char *egress);
+
 #endif

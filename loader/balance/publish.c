@@ -139,6 +139,28 @@ static bool is_new(const struct balance *before, const struct backend *backend)
 	return !was || was->index != backend->index;
 }
 
+/* Once for a device in a row. */
+static int note_replies(const struct publication *p)
+{
+	const char *told = "";
+	int err = 0;
+
+	for (size_t i = 0; i < p->after->backend_count && !err; i++) {
+		const struct backend *b = &p->after->backends[i];
+		const struct next_hop *hop;
+
+		if (!is_new(&p->before, b) ||
+		    balance_service(p->after, b->service)->mode != WEIR_NAT)
+			continue;
+		hop = ways_hop(&p->ways, &b->address);
+		if (!hop || !hop->ifindex || hop->local || !strcmp(told, hop->device))
+			continue;
+		told = hop->device;
+		err = serving_note_replies(p->in, hop->device);
+	}
+	return err;
+}
+
 /* Before anything is changed or held up, as neighbours may take their time. */
 static int find_ways(struct publication *p)
 {
@@ -156,9 +178,11 @@ static int find_ways(struct publication *p)
 	if (!err)
 		err = ways_find(&p->ways, WAIT_MS);
 	for (size_t i = 0; i < p->ways.count && !err; i++)
-		if (p->ways.way[i].hop.via_tc)
-			return serving_check_egress(p->in, p->ways.way[i].hop.device);
-	return err;
+		if (p->ways.way[i].hop.via_tc) {
+			err = serving_check_egress(p->in, p->ways.way[i].hop.device);
+			break;
+		}
+	return err ? err : note_replies(p);
 }
 
 static void keep_neighbours(const struct publication *p)

@@ -295,6 +295,32 @@ static int check_added(const struct instance *in, const struct balance *before,
 	return err;
 }
 
+static bool takes_flows(const struct balance *b, __u32 service)
+{
+	struct backend *first;
+	size_t n = balance_backends(b, service, &first);
+
+	for (size_t i = 0; i < n; i++)
+		if (first[i].state == BACKEND_UP)
+			return true;
+	return false;
+}
+
+/* The change takes the last backend that was up from a service. */
+static void note_emptied(const struct balance *before, const struct balance *after)
+{
+	char name[SERVICE_NAME];
+
+	for (size_t i = 0; i < after->service_count; i++) {
+		const struct service *s = &after->services[i];
+
+		if (!takes_flows(before, s->index) || takes_flows(after, s->index))
+			continue;
+		service_format_name(s, name);
+		notice("service %s: no backend is up any more, new connections are dropped", name);
+	}
+}
+
 int services_publish(struct instance *in, struct balance *after)
 {
 	struct balance before;
@@ -303,6 +329,8 @@ int services_publish(struct instance *in, struct balance *after)
 
 	if (!err)
 		err = check_added(in, &before, after);
+	if (!err)
+		note_emptied(&before, after);
 	balance_free(&before);
 	if (!err)
 		err = keep_counts(in, after);
