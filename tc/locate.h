@@ -22,7 +22,7 @@ static __always_inline bool locate(struct __sk_buff *skb, __u64 *found)
 				.end = (void *)(long)skb->data_end,
 				.length = skb->len};
 	struct packet p = {};
-	__u32 class = parse_packet(&p, &cursor, skb, config.ethernet, true);
+	__u32 class = parse_packet(&p, &cursor, skb, config.ethernet, DETAILS_ALL);
 
 	if (class == WEIR_MALFORMED)
 		return false;

@@ -272,6 +272,7 @@ static struct weir_xdp_config config_of(const struct balance_run *run,
 	config.ethernet = 1;
 	config.tick_shift = TEST_TICK_SHIFT;
 	config.service_bytes = run->sizes.service_bytes;
+	config.common = !setup->uncommon;
 	for (size_t i = 0; i < run->services.service_count; i++)
 		config.modes |= 1u << run->services.services[i].mode;
 	return config;

@@ -49,6 +49,7 @@ struct balance_setup {
 	const struct table_names *names;
 	struct nat_sources nat_sources;
 	__u32 nat_ports; /* buckets */
+	bool uncommon;	 /* without the short way for common packets */
 	__u32 spare;	 /* records of backends without a service, behind the others */
 };
 

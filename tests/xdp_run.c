@@ -125,6 +125,7 @@ void xdp_run_open_balance(struct xdp_run *run, const struct weir_xdp_config *con
 	bpf_map__set_autocreate(skel->maps.rule_counters, wanted.fields);
 	bpf_map__set_autocreate(skel->maps.buckets, wanted.limits);
 	bpf_map__set_autocreate(skel->maps.redirect_devs, wanted.redirects);
+	wanted.common = wanted.common && xdp_has_common(&wanted);
 	*(struct weir_xdp_config *)&skel->rodata->config = wanted;
 	if (balance_maps_use(skel, maps))
 		errx(1, "cannot use the balancer's maps");

@@ -107,8 +107,8 @@ struct weir_xdp_config {
 	__u8 decap;	     /* 1: unpack what comes in IPIP tunnels to this host */
 	__u8 explain;	     /* 1: tell what is decided and change nothing, see weir_explanation */
 	__u8 tick_shift;     /* a tick is 2^n jiffies: about a second */
-	__u8 no_tx; /* 1: XDP_TX may get stuck in this driver: redirect to the device itself */
-	__u8 pad;
+	__u8 no_tx;  /* 1: XDP_TX may get stuck in this driver: redirect to the device itself */
+	__u8 common; /* 1: DSR alone looks at packets: see balance/common.h */
 };
 
 /* --decap: an address of this host, as in struct packet: tunnels end here, and what was in them. */

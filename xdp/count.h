@@ -25,24 +25,27 @@ static __always_inline struct weir_device_counters *device_counters(void)
 	return bpf_map_lookup_elem(&counters, &key);
 }
 
-static __always_inline int count(__u32 class, __u32 bytes, struct decision d)
+static __always_inline int count_decided(__u32 class, __u32 bytes, struct decision d)
 {
-	struct weir_device_counters *c;
+	struct weir_device_counters *c = device_counters();
+	__u32 reason = d.reason;
 
-	explain(class, class);
-	explain(verdict, d.verdict);
-	explain(reason, d.reason);
-	if (config.explain)
-		return d.code;
-	c = device_counters();
 	if (!c || class >= WEIR_CLASSES || d.verdict >= WEIR_VERDICTS)
 		return XDP_ABORTED;
 	add(&c->cell[d.verdict][class], bytes);
 	/* In one register from here on: 6.1 forgets the bound of a copy in memory. */
-	asm volatile("" : "+r"(d.reason));
-	if (d.reason < WEIR_REASONS)
-		add(&c->reason[d.reason], bytes);
+	asm volatile("" : "+r"(reason));
+	if (reason < WEIR_REASONS)
+		add(&c->reason[reason], bytes);
 	return d.code;
+}
+
+static __always_inline int count(__u32 class, __u32 bytes, struct decision d)
+{
+	explain(class, class);
+	explain(verdict, d.verdict);
+	explain(reason, d.reason);
+	return config.explain ? (int)d.code : count_decided(class, bytes, d);
 }
 
 #endif

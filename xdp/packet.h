@@ -52,6 +52,17 @@ struct packet {
 	__u32 fragment; /* IPv6: offset of the fragment header; 0: none */
 };
 
+/* What the parser fills in besides the class, a constant. */
+enum details {
+	DETAILS_NONE,
+	DETAILS_ALL,
+	/* parse_ip4() and parse_ip6() only: of common packets, in registers. What would make another
+	 * way through the parser is WEIR_UNCOMMON, as the verifier follows each way to the end. */
+	DETAILS_COMMON,
+};
+
+#define WEIR_UNCOMMON WEIR_CLASSES
+
 #define WEIR_L3_MASK 0x1f
 #define WEIR_L4_MASK 0x3fff
 
@@ -156,11 +167,13 @@ static __always_inline __u32 header_with_ports(__u32 proto)
  * 3128). With `details`, `p` is told the ports.
  */
 static __always_inline __u32 parse_transport(struct packet *p, struct cursor *c, __u32 proto,
-					     __u32 len, bool first, __u32 tcp, bool details)
+					     __u32 len, bool first, __u32 tcp, enum details details)
 {
 	__u32 icmp = tcp == WEIR_TCP4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
 	__u32 class = tcp, size = 20;
 
+	if (details == DETAILS_COMMON && proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return WEIR_UNCOMMON;
 	if (proto != IPPROTO_TCP) {
 		class = tcp - WEIR_TCP4 + (proto == IPPROTO_UDP ? WEIR_UDP4 : WEIR_OTHER4);
 		size = header_with_ports(proto);
@@ -184,7 +197,7 @@ static __always_inline __u32 parse_transport(struct packet *p, struct cursor *c,
 	return class;
 }
 
-static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, bool details)
+static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, enum details details)
 {
 	__u32 header = sizeof(struct iphdr), len;
 	struct iphdr *ip = c->at;
@@ -195,6 +208,8 @@ static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, bool 
 		return WEIR_MALFORMED;
 	version_ihl = *(__u8 *)ip;
 	if (version_ihl != 0x45) {
+		if (details == DETAILS_COMMON)
+			return WEIR_UNCOMMON;
 		header = (version_ihl & 0xf) * 4;
 		if (version_ihl >> 4 != 4 || header < sizeof(*ip) || header > left(c))
 			return WEIR_MALFORMED;
@@ -202,6 +217,8 @@ static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, bool 
 	len = bpf_ntohs(ip->tot_len) - header;
 	skip(c, header);
 	if (len > left(c)) {
+		if (details == DETAILS_COMMON)
+			return WEIR_UNCOMMON;
 		/* Only GSO packets above 64 KiB have no length. */
 		if (ip->tot_len)
 			return WEIR_MALFORMED;
@@ -216,6 +233,8 @@ static __always_inline __u32 parse_ip4(struct packet *p, struct cursor *c, bool 
 		p->l4_len = len;
 	}
 	fragment = ip->frag_off & bpf_htons(IP4_OFFSET_MASK | IP4_MORE);
+	if (details == DETAILS_COMMON && fragment)
+		return WEIR_UNCOMMON;
 	if (fragment & bpf_htons(IP4_OFFSET_MASK))
 		return WEIR_FRAGMENT4;
 	return parse_transport(p, c, ip->protocol, len, fragment, WEIR_TCP4, details);
@@ -292,7 +311,7 @@ static __always_inline __u64 be64_at(const void *at)
 }
 
 static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
-				       struct PACKET_CONTEXT *ctx, bool details)
+				       struct PACKET_CONTEXT *ctx, enum details details)
 {
 	struct ipv6hdr *ip = c->at;
 	__u32 proto, payload;
@@ -303,12 +322,16 @@ static __always_inline __u32 parse_ip6(struct packet *p, struct cursor *c,
 		return WEIR_MALFORMED;
 	skip(c, sizeof(*ip));
 	payload = bpf_ntohs(ip->payload_len);
+	if (details == DETAILS_COMMON && !payload)
+		return WEIR_UNCOMMON;
 	if (!payload) /* a jumbogram (RFC 2675) or a GSO packet above 64 KiB */
 		payload = left(c);
 	if (payload > left(c))
 		return WEIR_MALFORMED;
 	proto = ip->nexthdr;
 	found = c->offset | proto << 16;
+	if (details == DETAILS_COMMON && proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return WEIR_UNCOMMON;
 	if (is_extension(proto)) {
 		found = weir_extensions(ctx, c->offset, proto, c->offset + payload);
 		if (found & (EXT_MALFORMED | EXT_UNDECIDED))
@@ -343,16 +366,17 @@ static __always_inline __u64 forget(__u64 value, __u64 unknown)
 	return value;
 }
 
-/* The class of the frame. With `details`, a constant, `p` is filled, which must be zeroed; the
- * fields that a class has not got stay 0. */
+/* The class of the frame. With details, `p` is filled, which must be zeroed; the fields that a class
+ * has not got stay 0. */
 static __always_inline __u32 parse_packet(struct packet *p, struct cursor *c,
-					  struct PACKET_CONTEXT *ctx, bool ethernet, bool details)
+					  struct PACKET_CONTEXT *ctx, bool ethernet,
+					  enum details details)
 {
 	__be16 proto;
 
 	/* Keeps the packet in memory: in registers, each branch of the parser would carry all of
 	 * its fields along. */
-	if (details)
+	if (details == DETAILS_ALL)
 		asm volatile("" : : "r"(p) : "memory");
 	proto = parse_link(c, ethernet);
 	if (details)

@@ -4,6 +4,7 @@
  * whatever the device's switches leave out.
  */
 #include "balance/balance.h"
+#include "balance/common.h"
 #include "balance/decap.h"
 #include "count.h"
 #include "rules.h"
@@ -15,7 +16,7 @@ static __always_inline int count_only(struct xdp_md *ctx)
 {
 	struct frame frame = {};
 
-	parse(&frame, ctx, false);
+	parse(&frame, ctx, DETAILS_NONE);
 	return count(frame.class, frame.bytes, passed());
 }
 
@@ -24,7 +25,7 @@ static __always_inline int filter(struct xdp_md *ctx, bool redirects)
 	struct decision decision;
 	struct frame frame = {};
 
-	parse(&frame, ctx, true);
+	parse(&frame, ctx, DETAILS_ALL);
 	decision = apply_rules(ctx, &frame, redirects);
 	return count(frame.class, frame.bytes, decision);
 }
@@ -44,16 +45,14 @@ int weir_redirect(struct xdp_md *ctx)
 	return filter(ctx, true);
 }
 
-/* While there are services, or tunnels end here. Rules hold for the tunnel and for what is in it:
- * neither may bring in what the other does not. */
-SEC("xdp")
-int weir_balance(struct xdp_md *ctx)
+/* Rules hold for the tunnel and for what is in it: neither may bring in what the other does not. */
+static __always_inline int balance_all(struct xdp_md *ctx)
 {
 	struct decision decision = passed();
 	struct frame frame = {};
 	bool arrived = false;
 
-	parse(&frame, ctx, true);
+	parse(&frame, ctx, DETAILS_ALL);
 	if (config.fields)
 		decision = apply_rules(ctx, &frame, config.redirects);
 	if (config.decap && decision.verdict == WEIR_PASS)
@@ -63,6 +62,15 @@ int weir_balance(struct xdp_md *ctx)
 	if (config.modes && !arrived && decision.verdict == WEIR_PASS)
 		decision = balance(ctx, &frame);
 	return count(frame.class, frame.bytes, decision);
+}
+
+/* While there are services, or tunnels end here. */
+SEC("xdp")
+int weir_balance(struct xdp_md *ctx)
+{
+	int code = config.common && !config.explain ? balance_common(ctx) : UNCOMMON;
+
+	return code == UNCOMMON ? balance_all(ctx) : code;
 }
 
 struct {

@@ -87,8 +87,7 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 	const struct rule_needs *rules = &needs->rules;
 	bool balance = balances(dev, needs);
 	bool transmits = rules->redirects || balance;
-
-	return (struct weir_xdp_config){
+	struct weir_xdp_config config = {
 		.ifindex = dev->ifindex,
 		.fields = rules->fields,
 		.table_bytes = rules->table_bytes,
@@ -105,6 +104,9 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 		.tick_shift = balance ? clock_tick_shift() : 0,
 		.decap = decap,
 	};
+
+	config.common = xdp_has_common(&config);
+	return config;
 }
 
 /* The kernel adds a flag of its own to a devmap, which libbpf takes for a mismatch when it looks

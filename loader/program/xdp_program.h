@@ -6,6 +6,7 @@
 #include "loader/host/netdev.h"
 #include "loader/attach/needs.h"
 #include "xdp/abi.h"
+#include "xdp/balance/abi.h"
 #include "weir_xdp.skel.h"
 
 /* The one for the switches in rodata. */
@@ -17,6 +18,14 @@ static inline struct bpf_program *xdp_program_of(const struct weir_xdp_bpf *skel
 	if (config->modes || config->decap || config->explain)
 		return skel->progs.weir_balance;
 	return config->redirects ? skel->progs.weir_redirect : skel->progs.weir_xdp;
+}
+
+/* The switch `common`, which follows from the others. Beside NAT the stacks of the program and of what
+ * it calls would add up to more than the verifier's 512 bytes. */
+static inline bool xdp_has_common(const struct weir_xdp_config *config)
+{
+	return config->modes && !(config->modes & 1u << WEIR_NAT) && config->ethernet &&
+	       !config->fields && !config->decap && !config->via_tc && !config->partial_sums;
 }
 
 /* Before load, when the switches are set: the others are not loaded. */

@@ -67,6 +67,7 @@ static const struct xdp_case xdp_cases[] = {
 };
 
 #define EVERY_MODE ((1u << WEIR_MODES) - 1)
+#define DSR_MODES  (1u << WEIR_DSR_L2 | 1u << WEIR_DSR_IPIP)
 
 /* What balances needs beside its modes. */
 #define BALANCE	 .ethernet = 1, .table_bytes = 4096, .tick_shift = 8, .service_bytes = SERVICES
@@ -76,6 +77,18 @@ static const struct xdp_case balance_cases[] = {
 	{"nat", {BALANCE, .modes = 1u << WEIR_NAT}},
 	{"dsr-l2", {BALANCE, .modes = 1u << WEIR_DSR_L2}},
 	{"dsr-ipip", {BALANCE, .modes = 1u << WEIR_DSR_IPIP}},
+	{"dsr-l2, common", {BALANCE, .modes = 1u << WEIR_DSR_L2, .common = 1}},
+	{"dsr-ipip, common", {BALANCE, .modes = 1u << WEIR_DSR_IPIP, .common = 1}},
+	{"dsr, common", {BALANCE, .modes = DSR_MODES, .common = 1}},
+	{"dsr, common, no XDP_TX", {BALANCE, .modes = DSR_MODES, .common = 1, .no_tx = 1}},
+	{"dsr, common, frags", {BALANCE, .modes = DSR_MODES, .common = 1, .frags = 1}},
+	{"dsr, common, explained", {BALANCE, .modes = DSR_MODES, .common = 1, .explain = 1}},
+	{"dsr, common, large table",
+	 {.ethernet = 1,
+	  .modes = DSR_MODES,
+	  .tick_shift = 8,
+	  .service_bytes = 64u << 20,
+	  .common = 1}},
 	{"all modes", {BALANCE, .modes = EVERY_MODE}},
 	{"all modes, large table",
 	 {.ethernet = 1, .modes = EVERY_MODE, .tick_shift = 8, .service_bytes = 64u << 20}},

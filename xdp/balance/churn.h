@@ -427,6 +427,15 @@ static __always_inline void explain_slot(const struct flow *flow, __u32 slot, __
 	e->hash = flow->hash;
 }
 
+/* Whether a slot's word alone tells the backend of every flow. */
+static __always_inline bool is_settled(__u64 word)
+{
+#ifdef WEIR_TRACK_ALL
+	return false;
+#endif
+	return !WEIR_SLOT_PREVIOUS(word);
+}
+
 /* The backend that a flow of this service belongs to; 0: none. */
 static __always_inline __u32 place_in(const struct weir_service *s, const struct flow *flow)
 {
@@ -441,7 +450,7 @@ static __always_inline __u32 place_in(const struct weir_service *s, const struct
 #ifdef WEIR_TRACK_ALL
 	return track_all(s, flow, WEIR_SLOT_OWNER(seen));
 #endif
-	return WEIR_SLOT_PREVIOUS(seen) ? weir_moving(flow, index) : WEIR_SLOT_OWNER(seen);
+	return is_settled(seen) ? WEIR_SLOT_OWNER(seen) : weir_moving(flow, index);
 }
 
 #endif

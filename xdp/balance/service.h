@@ -101,16 +101,20 @@ static __always_inline __u32 vip_of(__u32 address)
 }
 
 /* Index of the service at this port of a VIP, or of the one for any port; 0: none. */
+static __always_inline __u32 find_by_port(const struct weir_service_head *t, __u32 address,
+					  bool udp, __u32 port)
+{
+	__u32 index = find_port(t, WEIR_PORT_KEY(vip_of(address), udp, port));
+
+	return index ? index : find_port(t, WEIR_PORT_KEY(vip_of(address), udp, 0));
+}
+
 static __always_inline __u32 find_service(const struct weir_service_head *t, __u32 address,
 					  __u32 proto, __u32 port)
 {
-	bool udp = proto == IPPROTO_UDP;
-	__u32 index;
-
-	if (!udp && proto != IPPROTO_TCP)
+	if (proto != IPPROTO_UDP && proto != IPPROTO_TCP)
 		return 0;
-	index = find_port(t, WEIR_PORT_KEY(vip_of(address), udp, port));
-	return index ? index : find_port(t, WEIR_PORT_KEY(vip_of(address), udp, 0));
+	return find_by_port(t, address, proto == IPPROTO_UDP, port);
 }
 
 static __always_inline const struct weir_service *service_at(const struct weir_service_head *t,
