@@ -38,7 +38,7 @@ static const struct command commands[] = {
 	 "        [slots N|auto]",
 	 "a service; backends are added to it", true},
 	{"service", "set", cmd_service_set, "tcp|udp ADDR:PORT OPTION...",
-	 "change options, all but the mode", true},
+	 "change options, but not the mode nor the affinity", true},
 	{"service", "del", cmd_service_del, "tcp|udp ADDR:PORT",
 	 "delete a service with its backends: its flows end", true},
 	{"service", "plan", cmd_service_plan, "service|backend add|set|drain|del ...",

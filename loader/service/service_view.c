@@ -138,7 +138,6 @@ static const struct {
 	EVENT(fragments, "fragments whose first one was not seen"),
 	EVENT(too_big, "packets too big for the way to the backend"),
 	EVENT(icmp_relayed, NULL),
-	EVENT(icmp_answered, NULL),
 #undef EVENT
 };
 

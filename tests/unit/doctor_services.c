@@ -19,46 +19,13 @@
 
 #include "loader/base/error.h"
 #include "loader/doctor/doctor.h"
+#include "tests/far_namespace.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 
 static pid_t far = -1;
 static bool ready;
 static struct doctor doctor;
-
-static void run(const char *format, ...)
-{
-	char command[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(command, sizeof(command), format, args);
-	va_end(args);
-	if (system(command))
-		fail_msg("failed: %s", command);
-}
-
-static pid_t start_far_end(void)
-{
-	int unshared[2];
-	char byte;
-	pid_t pid;
-
-	if (pipe(unshared))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		if (!unshare(CLONE_NEWNET) && write(unshared[1], "", 1) == 1)
-			for (;;)
-				pause();
-		_exit(1);
-	}
-	close(unshared[1]);
-	if (read(unshared[0], &byte, 1) != 1)
-		pid = -1;
-	close(unshared[0]);
-	return pid;
-}
 
 static int enter_namespace(void **state)
 {

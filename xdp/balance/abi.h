@@ -198,7 +198,7 @@ struct weir_service_counters {
 	__u64 fragments;     /* fragments dropped because their datagram is not known */
 	__u64 too_big;	     /* answered or dropped: do not fit behind the outer header */
 	__u64 icmp_relayed;  /* ICMP errors handed to the backend of the flow they quote */
-	__u64 icmp_answered; /* echo requests */
+	__u64 icmp_answered; /* echo requests: of index 0, as a VIP may have several services */
 };
 
 /* ---- flows: DSR ----

@@ -188,7 +188,7 @@ static __always_inline bool remember(const struct moving_flow *flow,
 }
 
 /* A handshake has ended: the flow leaves its way to others, if there is room behind. Two packets at
- * once may take two ways; both say the same. */
+ * once may take two ways for the same backend, of which the idle one is given away in time. */
 static __always_inline bool leave_syn_way(const struct moving_flow *flow,
 					  struct weir_flow_bucket *bucket, struct weir_flow *way,
 					  __u64 place, __u32 now)
