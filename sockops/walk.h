@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The walk over all sockets that have a struct weir_sock, in whatever namespace they are. */
+#ifndef WEIR_SOCK_WALK_H
+#define WEIR_SOCK_WALK_H
+
+#include "births.h"
+#include "ends.h"
+#include "kernel.h"
+#include "maps.h"
+
+#include <stdbool.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#define AF_INET	   2
+#define O_NONBLOCK 04000
+
+#define TCP_ESTABLISHED 1
+
+volatile struct weir_walk walk;
+
+/* By cookie: written before a walk that obeys. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * WEIR_PAIRS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct weir_order);
+} orders SEC(".maps");
+
+static __always_inline __u32 flags_of(struct sock *sk, struct tcp_sock *tp)
+{
+	struct socket *socket = sk->sk_socket;
+	struct file *file = socket ? socket->file : NULL;
+	__u32 flags = 0;
+
+	if (file && file->f_flags & O_NONBLOCK)
+		flags |= WEIR_SOCK_NONBLOCK;
+	if (sk->__sk_common.skc_flags &
+	    1ul << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
+		flags |= WEIR_SOCK_ZEROCOPY;
+	if (tp->inet_conn.icsk_ulp_ops)
+		flags |= WEIR_SOCK_ULP;
+	if (sk->sk_rcvlowat > 1)
+		flags |= WEIR_SOCK_LOWAT;
+	if (sk->sk_ll_usec)
+		flags |= WEIR_SOCK_BUSY;
+	if (tp->urg_data)
+		flags |= WEIR_SOCK_URGENT;
+	if (sk->sk_receive_queue.qlen || tp->rcv_nxt != tp->copied_seq)
+		flags |= WEIR_SOCK_UNREAD;
+	return flags;
+}
+
+static __always_inline void map_address(__be32 to[4], __be32 ip4)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = ip4;
+}
+
+static __always_inline void tell_addresses(struct weir_sock_record *r, const struct sock_common *c)
+{
+	r->family = c->skc_family;
+	r->local_port = c->skc_num;
+	r->remote_port = bpf_ntohs(c->skc_dport);
+	if (r->family == AF_INET) {
+		map_address(r->local, c->skc_rcv_saddr);
+		map_address(r->remote, c->skc_daddr);
+		return;
+	}
+	for (int i = 0; i < 4; i++) {
+		r->local[i] = c->skc_v6_rcv_saddr.in6_u.u6_addr32[i];
+		r->remote[i] = c->skc_v6_daddr.in6_u.u6_addr32[i];
+	}
+}
+
+static __always_inline void tell(struct seq_file *seq, struct sock *sk, struct tcp_sock *tp,
+				 const struct weir_sock *s, __u32 flags, __u64 now)
+{
+	struct weir_sock_record r = {.sock = *s, .ns = now, .flags = flags};
+
+	r.netns = sk->__sk_common.skc_net.net->ns.inum;
+	r.tcp_state = sk->__sk_common.skc_state;
+	tell_addresses(&r, &sk->__sk_common);
+	r.copied_seq = tp->copied_seq;
+	r.write_seq = tp->write_seq;
+	r.rcv_nxt = tp->rcv_nxt;
+	r.snd_una = tp->snd_una;
+	r.queued = sk->sk_backlog.rmem_alloc.counter;
+	r.bytes_sent = tp->bytes_sent;
+	r.bytes_received = tp->bytes_received;
+	r.data_segs_in = tp->data_segs_in;
+	r.data_segs_out = tp->data_segs_out;
+	bpf_seq_write(seq, &r, sizeof(r));
+}
+
+/* Whether the other end of this connection is a socket here; sets WEIR_SOCK_TWICE too. */
+static __always_inline __u32 look_for_other(struct weir_sock *s)
+{
+	struct weir_birth *birth = bpf_map_lookup_elem(&births, &s->key);
+
+	if (!birth)
+		return 0;
+	if (birth->accepted)
+		s->confirmed = 1;
+	return birth->twice ? WEIR_SOCK_TWICE : 0;
+}
+
+static __always_inline __u32 data_segs(const struct tcp_sock *tp)
+{
+	return tp->data_segs_in + tp->data_segs_out;
+}
+
+static __always_inline bool is_due(const struct weir_sock *s, const struct tcp_sock *tp, __u64 now)
+{
+	if (!walk.observe_ns || !s->confirmed)
+		return false;
+	if (s->state == WEIR_SOCK_BORN)
+		return now - s->born_ns >= walk.observe_ns && data_segs(tp) >= WEIR_OBSERVE_SEGS;
+	return s->state == WEIR_SOCK_REFUSED && now >= s->again_ns &&
+	       data_segs(tp) - s->segs >= WEIR_AGAIN_SEGS;
+}
+
+static __always_inline void begin_observation(struct weir_sock *s, const struct tcp_sock *tp)
+{
+	s->evidence = (struct weir_evidence){.copied = tp->copied_seq};
+	s->state = WEIR_SOCK_OBSERVED;
+}
+
+/*
+ * A byte that waits in the receive queue now would not be seen by FIONREAD until the next read, and
+ * a reader asleep in tcp_recvmsg() would not wake for what comes into the other queue: therefore
+ * nothing unread, and O_NONBLOCK.
+ */
+static __always_inline void join(struct sock *sk, struct weir_sock *s, const struct weir_order *o,
+				 __u32 flags, __u64 now)
+{
+	struct weir_pair *p = bpf_map_lookup_elem(&pairs, &o->pair);
+	__u64 cookie = s->cookie;
+	int err;
+
+	if (!p || flags != WEIR_SOCK_NONBLOCK || sk->__sk_common.skc_state != TCP_ESTABLISHED)
+		return;
+	err = bpf_map_update_elem(&ends, &cookie, sk, BPF_NOEXIST);
+	s->error = err < 0 ? -err : 0;
+	if (err)
+		return;
+	s->pair = o->pair;
+	s->joined_ns = now;
+	s->state = WEIR_SOCK_JOINED;
+	if (o->end) {
+		p->sock[1] = (__u64)sk;
+		p->cookie[1] = cookie;
+	} else {
+		p->sock[0] = (__u64)sk;
+		p->cookie[0] = cookie;
+	}
+}
+
+static __always_inline void refuse(struct weir_sock *s, const struct tcp_sock *tp,
+				   const struct weir_order *o)
+{
+	s->reason = o->reason;
+	s->refused |= 1u << (o->reason & 31);
+	s->refusals += s->refusals < 255;
+	s->segs = data_segs(tp);
+	s->again_ns = o->again_ns;
+	s->state = WEIR_SOCK_REFUSED;
+}
+
+static __always_inline void obey(struct sock *sk, struct tcp_sock *tp, struct weir_sock *s,
+				 __u32 flags, __u64 now)
+{
+	const struct weir_order *o = bpf_map_lookup_elem(&orders, &s->cookie);
+
+	if (!o || s->state == WEIR_SOCK_JOINED)
+		return;
+	if (o->kind == WEIR_ORDER_JOIN)
+		join(sk, s, o, flags, now);
+	else
+		refuse(s, tp, o);
+}
+
+SEC("iter/bpf_sk_storage_map")
+int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	__u64 now = bpf_ktime_get_ns();
+	struct weir_sock *s = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+	__u32 flags;
+
+	if (!s || !sk || !s->cookie)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	flags = flags_of(sk, tp) | look_for_other(s);
+	if (walk.obey)
+		obey(sk, tp, s, flags, now);
+	if (is_due(s, tp, now))
+		begin_observation(s, tp);
+	if (s->state != WEIR_SOCK_BORN || walk.all)
+		tell(seq, sk, tp, s, flags, now);
+	if (!s->confirmed && walk.forget_ns && now - s->born_ns >= walk.forget_ns)
+		bpf_sk_storage_delete(&sockets, sk);
+	return 0;
+}
+
+#endif

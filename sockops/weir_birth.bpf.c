@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Connections of a cgroup at their birth, and what is asked of their sockets later. */
+#include "births.h"
+#include "maps.h"
+
+#include <asm/socket.h>
+#include <linux/tcp.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+
+#define AF_INET 2
+#define SOL_TCP 6
+#define EOPNOTSUPP 95
+#define ENOENT	   2
+
+const volatile struct weir_sock_config config;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, WEIR_LOCAL_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weir_local_key);
+	__type(value, __u8);
+} local SEC(".maps");
+
+/* What is read of the context is read here, once: compilers merge reads of it across branches in a
+ * way that the verifier refuses. */
+struct newborn {
+	struct bpf_sock *sk;
+	__u32 end;
+	struct weir_key key;
+	__be32 remote[4];
+	__u16 port; /* the service's, as this end knows it */
+};
+
+#define read_context(ctx, field)                                                        \
+	({                                                                              \
+		__u32 value_;                                                           \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                   \
+			     : "=r"(value_)                                             \
+			     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sock_ops, field))); \
+		value_;                                                                 \
+	})
+
+/* A connecting end that sent data with its SYN has more behind it than its SYN. */
+static __always_inline __u32 first_sent(struct bpf_sock_ops *ops, __u32 end)
+{
+	if (end == WEIR_ACCEPTED)
+		return read_context(ops, snd_nxt);
+	return read_context(ops, snd_una) - (__u32)ops->bytes_acked + 1;
+}
+
+static __always_inline void read_remote(struct bpf_sock_ops *ops, __be32 remote[4])
+{
+	if (read_context(ops, family) == AF_INET) {
+		remote[0] = 0;
+		remote[1] = 0;
+		remote[2] = bpf_htonl(0xffff);
+		remote[3] = read_context(ops, remote_ip4);
+		return;
+	}
+	remote[0] = read_context(ops, remote_ip6[0]);
+	remote[1] = read_context(ops, remote_ip6[1]);
+	remote[2] = read_context(ops, remote_ip6[2]);
+	remote[3] = read_context(ops, remote_ip6[3]);
+}
+
+static __always_inline bool is_wanted_port(__u16 port)
+{
+	if (!config.port_ranges)
+		return true;
+	for (int i = 0; i < WEIR_PORT_RANGES; i++) {
+		if (i >= config.port_ranges)
+			break;
+		if (port >= config.port[i].from && port <= config.port[i].to)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_local(const __be32 remote[4])
+{
+	struct weir_local_key key = {
+		.bits = 64 + 128,
+		.cgroup = {config.cgroup, config.cgroup >> 32},
+	};
+
+	if (!config.local)
+		return true;
+	__builtin_memcpy(key.address, remote, sizeof(key.address));
+	return bpf_map_lookup_elem(&local, &key);
+}
+
+static __always_inline struct weir_sock *remember(struct bpf_sock_ops *ops,
+						  const struct newborn *n)
+{
+	struct weir_sock *s;
+
+	s = bpf_sk_storage_get(&sockets, n->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!s || s->cookie)
+		return NULL;
+	s->cookie = bpf_get_socket_cookie(ops);
+	s->cgroup = config.cgroup;
+	s->born_ns = bpf_ktime_get_ns();
+	s->key = n->key;
+	s->limit = config.limit;
+	s->port = n->port;
+	s->end = n->end;
+	return s;
+}
+
+static __always_inline void connected(struct bpf_sock_ops *ops, const struct newborn *n)
+{
+	struct weir_birth birth = {};
+	struct weir_sock *s;
+
+	if (!is_local(n->remote))
+		return;
+	s = remember(ops, n);
+	if (!s)
+		return;
+	birth.ns = s->born_ns;
+	if (bpf_map_update_elem(&births, &n->key, &birth, BPF_NOEXIST)) {
+		struct weir_birth *other = bpf_map_lookup_elem(&births, &n->key);
+
+		if (other)
+			other->twice = 1;
+	}
+}
+
+static __always_inline void accepted(struct bpf_sock_ops *ops, const struct newborn *n)
+{
+	struct weir_sock_control *c = control_here();
+	struct weir_birth *birth;
+	struct weir_sock *s;
+
+	birth = bpf_map_lookup_elem(&births, &n->key);
+	if (!birth || !is_wanted_port(n->port))
+		return;
+	s = remember(ops, n);
+	if (!s)
+		return;
+	s->confirmed = 1;
+	if (__sync_val_compare_and_swap(&birth->accepted, 0, s->cookie))
+		birth->twice = 1;
+	if (c)
+		__sync_fetch_and_add(&c->births, 1);
+}
+
+SEC("sockops")
+int weir_established(struct bpf_sock_ops *ops)
+{
+	__u32 op = read_context(ops, op);
+	struct newborn n = {.sk = ops->sk};
+
+	if (op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		return 1;
+	if (!n.sk)
+		return 1;
+	n.end = op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB ? WEIR_CONNECTED : WEIR_ACCEPTED;
+	if (n.end == WEIR_CONNECTED) {
+		n.key.connected = first_sent(ops, n.end);
+		n.key.accepted = read_context(ops, rcv_nxt);
+		n.port = bpf_ntohl(read_context(ops, remote_port));
+		read_remote(ops, n.remote);
+		connected(ops, &n);
+	} else {
+		n.key.connected = read_context(ops, rcv_nxt);
+		n.key.accepted = first_sent(ops, n.end);
+		n.port = read_context(ops, local_port);
+		accepted(ops, &n);
+	}
+	return 1;
+}
+
+/* What a short-cut socket cannot do is refused with what a kernel without it would say, so that
+ * programs fall back to what works everywhere. */
+static __always_inline int refusal(int level, int name)
+{
+	if (level == SOL_SOCKET && name == SO_ZEROCOPY)
+		return -EOPNOTSUPP;
+	if (level == SOL_TCP && name == TCP_ULP)
+		return -ENOENT;
+	return 0;
+}
+
+SEC("cgroup/setsockopt")
+int weir_option(struct bpf_sockopt *ctx)
+{
+	int err = refusal(ctx->level, ctx->optname);
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_sock *s;
+
+	/* More than a page is not shown to programs, and not to be cut for it. */
+	if (ctx->optlen > 4096)
+		ctx->optlen = 0;
+	if (!err || !sk)
+		return 1;
+	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!s || s->state != WEIR_SOCK_JOINED)
+		return 1;
+	bpf_set_retval(err);
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";
