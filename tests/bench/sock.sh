@@ -1,0 +1,267 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# What `weir sock attach` does to connections within this host. Every workload runs plain and attached
+# right after one another, with servers started anew, round after round, the order turned round each
+# time; what counts is the median of the rounds' ratios. --help has the options.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 2
+RUN=weir-bench-sock
+SCRATCH=/run/$RUN
+MEMBERS=$RUN/members # the cgroup that is attached
+OTHERS=$RUN/others   # not in it, but its CPU time counts: a peer outside, and weir itself
+ONE=$RUN-one CLIENT=$RUN-client SERVER=$RUN-server
+
+# NAME KIND ARGUMENTS...: least ratio of the rate, most of the CPU time, most of the latency; of two values
+# the first is for cubic, the second for bbr.
+#
+#   http      SERVERS PAGE CONNECTIONS: wrk, all in one namespace and in the cgroup
+#   short     the same, and each request has a connection of its own
+#   veth      client and server in two namespaces
+#   client    the client is not in the cgroup
+#   backends  the proxy's servers are not in it
+#   pingpong, bulk, connect   ARGUMENTS of the sock program's commands
+WORKLOADS='
+proxy-keepalive-1K-c1       http keepalive 1K 1
+proxy-keepalive-1K-c16      http keepalive 1K 16
+proxy-keepalive-1K-c100     http keepalive 1K 100:        rate>=1.5/1.8 cpu<=0.68/0.56
+proxy-keepalive-64K-c1      http keepalive 64K 1
+proxy-keepalive-64K-c16     http keepalive 64K 16:        rate>=1.4
+proxy-keepalive-64K-c100    http keepalive 64K 100:       rate>=1.4
+proxy-close-1K-c100         http close 1K 100:            rate>=1.05
+direct-1K-c1                http pages 1K 1
+direct-1K-c16               http pages 1K 16
+direct-1K-c100              http pages 1K 100
+direct-64K-c1               http pages 64K 1
+direct-64K-c16              http pages 64K 16
+direct-64K-c100             http pages 64K 100
+veth-1K-c1                  veth pages 1K 1:              rate>=1.45
+veth-1K-c100                veth pages 1K 100:            rate>=1.45
+veth-64K-c16                veth pages 64K 16:            rate>=1.45
+short-1K-c16                short pages 1K 16:            rate>=0.97
+outside-client-1K-c100      client pages 1K 100:          rate>=0.97
+outside-client-64K-c16      client pages 64K 16:          rate>=0.97
+outside-backends-1K-c100    backends keepalive 1K 100:    rate>=0.97
+outside-backends-64K-c16    backends keepalive 64K 16:    rate>=0.97
+'
+
+usage() {
+	cat <<-END
+		usage: tests/bench/sock.sh [OPTION...]
+		  --rounds N      rounds (9)
+		  --seconds N     of each run, of which 1 is warm-up and end (3)
+		  --only REGEX    only workloads whose name matches, such as 'proxy.*/cubic/pinned'
+		  --quick         few workloads, 3 rounds of 2 seconds: less than 2 minutes
+		  --control       attach nothing: how far noise alone takes the ratios from 1
+		  --json FILE     everything as JSON too, with every single run
+		  --list          the names of all workloads
+	END
+}
+
+refuse() {
+	echo "sock.sh: $*" >&2
+	exit 1
+}
+
+rounds=9 seconds=3 only=. control='' json='' list=''
+while [ $# != 0 ]; do
+	case $1 in
+	--rounds | --seconds | --only | --json)
+		[ $# -ge 2 ] || refuse "$1 needs a value"
+		declare "${1#--}=$2"
+		shift
+		;;
+	--quick)
+		rounds=3 seconds=2
+		only='^(proxy-keepalive-(1K|64K)-c100|ping-pong-1B-same|bulk-64K)/cubic/pinned$'
+		only+='|^(proxy-keepalive-1K-c100|proxy-close-1K-c100|bulk-1K|outside-client-1K-c100)/cubic/free$'
+		;;
+	--control | --list) declare "${1#--}=yes" ;;
+	--help | -h)
+		usage
+		exit
+		;;
+	*) refuse "$1: no such option; --help has them" ;;
+	esac
+	shift
+done
+if ! [[ $rounds =~ ^[1-9][0-9]*$ && $seconds =~ ^[1-9][0-9]*$ ]] || [ "$seconds" -lt 2 ]; then
+	refuse "--rounds are 1 or more, --seconds 2 or more"
+fi
+
+# Every workload with each congestion control, its processes bound to CPUs (servers to 0, clients to 1)
+# or free.
+names() {
+	local name rest congestion bound
+	while read -r name rest; do
+		for congestion in cubic bbr; do
+			for bound in pinned free; do
+				case $name/$bound in
+				/* | ping-pong*/free) continue ;; # those say where their ends run
+				esac
+				if [[ $name/$congestion/$bound =~ $only ]]; then
+					echo "$name/$congestion/$bound $rest"
+				fi
+			done
+		done
+	done <<<"$WORKLOADS"
+}
+
+if [ -n "$list" ]; then
+	names | cut -d ' ' -f 1
+	exit
+fi
+[ "$(id -u)" = 0 ] || refuse "making namespaces and cgroups needs root"
+[ "$(nproc)" -ge 2 ] || refuse "both ends on one CPU: there must be two"
+running=$(cat $SCRATCH/pid 2>/dev/null)
+if [ -n "$running" ] && grep -qs sock.sh "/proc/$running/cmdline"; then
+	refuse "another one is running, as process $running"
+fi
+rm -rf $SCRATCH
+mkdir -m 755 $SCRATCH
+echo $$ >$SCRATCH/pid
+# shellcheck source=../topology.sh
+. tests/topology.sh
+# shellcheck source=../cgroup.sh
+. tests/cgroup.sh
+# shellcheck source=../proxy.sh
+. tests/proxy.sh
+SOCK=${SOCK:-$(dirname "$WEIR")/tests/sock/sock}
+progress=/dev/null
+[ ! -t 2 ] || progress=/dev/stderr
+
+finish() {
+	local status=$?
+	trap '' INT TERM HUP
+	summary
+	servers_stop
+	detach
+	cgroups_remove
+	remove_all
+	exit "$status"
+}
+
+weir() {
+	# Where its time on the CPU counts, but not its own sockets.
+	cgroup_run $OTHERS timeout -k 5 30 "$WEIR" --instance "$RUN" "$@"
+}
+
+attach() {
+	[ -n "$control" ] || weir sock attach $MEMBERS >/dev/null
+}
+
+detach() {
+	[ -n "$control" ] || [ ! -e "$(pins_of "$RUN")/sock" ] || weir sock detach --all >/dev/null
+}
+
+network() {
+	local name
+	for name in $ONE $CLIENT $SERVER; do
+		[ ! -e "/run/netns/$name" ] || remove_namespace "$name"
+	done
+	namespace $ONE $CLIENT $SERVER
+	link $CLIENT eth0 $SERVER eth0
+	address $CLIENT eth0 10.9.0.1/24
+	address $SERVER eth0 10.9.0.2/24
+	for name in $ONE $CLIENT $SERVER; do
+		# Nothing that one run leaves may matter to the next one.
+		inside "$name" sysctl -qw net.ipv4.ip_local_port_range="10000 65000" \
+			net.ipv4.tcp_tw_reuse=1 net.ipv4.tcp_no_metrics_save=1
+	done
+}
+
+# A namespace may not set every one by sysctl; routes may.
+congestion() { # cubic|bbr
+	ip -n $ONE route replace local 127.0.0.1 dev lo table local scope host src 127.0.0.1 congctl "$1"
+	ip -n $CLIENT route replace 10.9.0.0/24 dev eth0 scope link src 10.9.0.1 congctl "$1"
+	ip -n $SERVER route replace 10.9.0.0/24 dev eth0 scope link src 10.9.0.2 congctl "$1"
+}
+
+# ---- one run: a line of JSON ----
+
+http() { # KIND SERVERS PAGE CONNECTIONS
+	local at=127.0.0.1 from=$ONE to=$ONE client=$MEMBERS far=$MEMBERS
+	local more=("${CLIENT_CPU[@]}")
+	case $1 in
+	short) more+=(--header "Connection: close") ;;
+	veth) at=10.9.0.2 from=$CLIENT to=$SERVER ;;
+	client) client=$OTHERS ;;
+	backends) far=$OTHERS ;;
+	esac
+	servers_start "$2" "$to" $at $MEMBERS "$far"
+	inside "$from" timeout -k 5 $((seconds + 30)) python3 tests/http_load.py \
+		--url "http://$at:$FRONT/$3" --status "http://$at:$FRONT/status" \
+		--connections "$4" --seconds "$seconds" --measure "$(cgroup_path "$RUN")" \
+		--cgroup "$(cgroup_path "$client")" "${more[@]}"
+}
+
+one() { # KIND ARGUMENTS...
+	case $1 in
+	pingpong | bulk | connect) tool "$@" ;;
+	*) http "$@" ;;
+	esac
+}
+
+# Of the bytes sent on connections that weir has paired, those that were short-cut.
+share() {
+	weir -j sock show | jq '[.. | objects | select(has("bytes_short_cut"))] | length'
+}
+
+run() { # NAME ROUND plain|attached TARGET KIND ARGUMENTS...
+	local result=$SCRATCH/result error=$SCRATCH/error short=null
+	rm -f "$result"
+	if [ "$3" = attached ]; then
+		attach 2>"$error" || refuse "cannot attach: $(cat "$error")"
+	fi
+	if ! one "${@:5}" >"$result" 2>"$error"; then
+		jq -n --arg error "$(head -c 500 "$error")" '{$error}' >"$result"
+		sed "s|^|$1 $3: |" "$error" >&2
+	fi
+	if [ "$3$control" = attached ]; then
+		short=$(share)
+	fi
+	servers_stop
+	[ "$3" = plain ] || detach
+	jq -c --arg name "$1" --argjson round "$2" --arg way "$3" --arg target "$4" \
+		--argjson share "${short:-null}" '{name: $name, round: $round, way: $way,
+		target: $target, share_of_bytes_short_cut: $share} + .' "$result" >>"$SCRATCH/runs"
+	jq -r --arg name "$1" --arg round "$2 of $rounds" --arg way "$3" '
+		"\($round) \($name) \($way): \(.rate // .error) \(.unit // "")"' "$result" >"$progress"
+}
+
+# ---- all of them ----
+
+round() { # NUMBER
+	local name rest target arguments ways=(plain attached) way
+	[ $(($1 % 2)) = 1 ] || ways=(attached plain)
+	while read -r name rest; do
+		target=${rest#*:} arguments=${rest%%:*}
+		[ "$target" != "$rest" ] || target=''
+		congestion "$(cut -d / -f 2 <<<"$name")"
+		PREFIX=() CLIENT_CPU=()
+		case $name in
+		*/pinned) PREFIX=(taskset -c 0) CLIENT_CPU=(--cpu 1) ;;
+		esac
+		for way in "${ways[@]}"; do
+			# shellcheck disable=SC2086
+			run "$name" "$1" $way "$target" $arguments </dev/null
+		done
+	done <"$SCRATCH/names"
+}
+
+summary() {
+	[ -s "$SCRATCH/runs" ] || return 0
+	python3 tests/bench/sock_report.py --runs "$SCRATCH/runs" --seconds "$seconds" \
+		${control:+--control} ${json:+--json "$json"}
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+names >"$SCRATCH/names"
+[ -s "$SCRATCH/names" ] || refuse "--only $only: no such workload; --list has their names"
+detach
+cgroup_make "$RUN" $MEMBERS $OTHERS || exit
+network
+pages
+for number in $(seq "$rounds"); do
+	round "$number"
+done

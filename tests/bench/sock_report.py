@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Table and JSON of what tests/bench/sock.sh has measured. A ratio is attached to plain, of one round; what
+is shown is the rounds' median and their [20th..80th percentile]. The CPU time is that of both ends, of
+all servers and of weir."""
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+
+# Field of a run, what it is called and what its unit is worth in the table.
+RATES = {
+    "requests_per_second": ("k requests/s", 1e3),
+    "connections_per_second": ("k connections/s", 1e3),
+    "exchanges_per_second": ("k exchanges/s", 1e3),
+    "bytes_per_second": ("GB/s", 1e9),
+}
+CPU_TIMES = {
+    "cpu_microseconds_per_request": "us",
+    "cpu_microseconds_per_connection": "us",
+    "cpu_microseconds_per_exchange": "us",
+    "cpu_microseconds_per_megabyte": "us/MB",
+}
+TARGET = re.compile(r"(rate|cpu|p50)(>=|<=)([0-9.]+)(?:/([0-9.]+))?")
+
+
+def pick(run, fields):
+    return next((name for name in fields if run.get(name)), None)
+
+
+def percentile(values, share):
+    values = sorted(values)
+    at = share * (len(values) - 1)
+    low = int(at)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (at - low)
+
+
+def spread(values):
+    if not values:
+        return None
+    return {"median": statistics.median(values), "percentile_20": percentile(values, 0.2),
+            "percentile_80": percentile(values, 0.8)}
+
+
+def ratios(rounds, fields):
+    return spread([pair["attached"][name] / pair["plain"][name] for pair in rounds
+                   if (name := pick(pair["plain"], fields)) and pair["attached"].get(name)])
+
+
+def targets(text, congestion):
+    for metric, relation, cubic, bbr in TARGET.findall(text):
+        yield metric, relation, float(bbr if bbr and congestion == "bbr" else cubic)
+
+
+def met(case):
+    """None if there is no target, or nothing to hold against it."""
+    verdict = None
+    for metric, target in case["targets"].items():
+        ratio = case[f"{metric}_ratio"]
+        if not ratio:
+            return None
+        value = ratio["median"]
+        holds = value >= target["least"] if "least" in target else value <= target["most"]
+        verdict = holds if verdict is None else verdict and holds
+    return verdict
+
+
+def summarize(name, runs):
+    workload, congestion, bound = name.split("/")
+    by_round = {}
+    for run in runs:
+        by_round.setdefault(run["round"], {})[run["way"]] = run
+    rounds = [pair for pair in by_round.values()
+              if len(pair) == 2 and not any("error" in run for run in pair.values())]
+    case = {"workload": workload, "congestion_control": congestion, "pinned": bound == "pinned",
+            "rounds": len(rounds), "failed_runs": sum("error" in run for run in runs),
+            "failed_requests": sum(run.get("failed", 0) for run in runs), "plain": {}}
+    for run in (pair["plain"] for pair in rounds):
+        for field in (*RATES, *CPU_TIMES, "p50_microseconds", "p99_microseconds"):
+            if run.get(field):
+                case["plain"].setdefault(field, []).append(run[field])
+    case["plain"] = {field: spread(values) for field, values in case["plain"].items()}
+    case["rate_ratio"] = ratios(rounds, RATES)
+    case["cpu_ratio"] = ratios(rounds, CPU_TIMES)
+    case["p50_ratio"] = ratios(rounds, ["p50_microseconds"])
+    case["p99_ratio"] = ratios(rounds, ["p99_microseconds"])
+    shares = [pair["attached"]["share_of_bytes_short_cut"] for pair in rounds]
+    case["share_of_bytes_short_cut"] = spread([share for share in shares if share is not None])
+    case["targets"] = {metric: {"least" if relation == ">=" else "most": value} for
+                       metric, relation, value in targets(runs[0]["target"], congestion)}
+    case["met"] = met(case)
+    return case
+
+
+def cpu_model():
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
+            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "unknown"
+
+
+def show_ratio(ratio):
+    if not ratio:
+        return "-"
+    return f"**{ratio['median']:.2f}** [{ratio['percentile_20']:.2f}..{ratio['percentile_80']:.2f}]"
+
+
+def show_rate(case):
+    field = pick(case["plain"], RATES)
+    if not field:
+        return "-"
+    unit, worth = RATES[field]
+    return f"{case['plain'][field]['median'] / worth:.3g} {unit}"
+
+
+def show_cpu(case):
+    field = pick(case["plain"], CPU_TIMES)
+    return f"{case['plain'][field]['median']:.3g} {CPU_TIMES[field]}" if field else "-"
+
+
+def show_p50(case):
+    p50 = case["plain"].get("p50_microseconds")
+    return f"{p50['median']:.0f} us" if p50 else "-"
+
+
+def show_targets(case):
+    signs = {"least": "≥", "most": "≤"}
+    wanted = ", ".join(f"{metric} {signs[bound]} {value:g}" for metric, target in
+                       case["targets"].items() for bound, value in target.items())
+    return wanted + {None: "", True: ": yes", False: ": no"}[case["met"]]
+
+
+def show_trouble(case):
+    trouble = []
+    if case["failed_runs"]:
+        trouble.append(f"{case['failed_runs']} runs failed")
+    if case["failed_requests"]:
+        trouble.append(f"{case['failed_requests']} requests failed")
+    return ", ".join(trouble)
+
+
+def row(case):
+    share = case["share_of_bytes_short_cut"]
+    return [case["workload"], case["congestion_control"], "pinned" if case["pinned"] else "free",
+            str(case["rounds"]), show_rate(case), show_ratio(case["rate_ratio"]),
+            show_cpu(case), show_ratio(case["cpu_ratio"]),
+            show_p50(case), show_ratio(case["p50_ratio"]),
+            f"{100 * share['median']:.0f} %" if share else "-",
+            show_targets(case), show_trouble(case)]
+
+
+HEAD = ["workload", "congestion", "CPUs", "rounds", "plain", "rate", "plain CPU", "CPU",
+        "plain p50", "p50", "short-cut", "target", "trouble"]
+
+
+def print_table(cases):
+    rows = [HEAD] + [row(case) for case in cases]
+    widths = [max(len(cells[i]) for cells in rows) for i in range(len(HEAD))]
+    rows.insert(1, ["-" * width for width in widths])
+    for cells in rows:
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--runs", required=True, help="file with one JSON document a line")
+    p.add_argument("--seconds", type=int, required=True)
+    p.add_argument("--control", action="store_true")
+    p.add_argument("--json", help="file to write")
+    arguments = p.parse_args()
+    with open(arguments.runs, encoding="utf-8") as lines:
+        runs = [json.loads(line) for line in lines]
+    names = list(dict.fromkeys(run["name"] for run in runs))
+    cases = [summarize(name, [run for run in runs if run["name"] == name]) for name in names]
+
+    kernel, cpu = platform.release(), cpu_model()
+    print(f"Linux {kernel}, {cpu}, {os.cpu_count()} CPUs. Ratios are attached to plain, median "
+          f"[20th..80th percentile] of the rounds.")
+    print(f"Runs of {arguments.seconds} s: rate and CPU time are taken on warm connections, wrk's "
+          "latencies from its whole run.")
+    if arguments.control:
+        print("Control: nothing was attached, so every ratio should be 1.")
+    print()
+    print_table(cases)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"kernel": kernel, "cpu": cpu, "cpus": os.cpu_count(),
+                       "seconds": arguments.seconds, "control": arguments.control,
+                       "cases": cases, "runs": runs}, file, indent=1)
+            file.write("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
