@@ -6,21 +6,27 @@
 #include <linux/types.h>
 #include <stddef.h>
 
-struct netns_list {
-	struct {
-		__u64 inode;
-		int fd;
-	} *item;
-	size_t count;
+struct netns {
+	__u64 inode;
+	int fd;
 };
 
-/* Of all processes, and what `ip netns` and Docker have named. Own first. 0 or < 0 with fail(). */
+struct netns_list {
+	struct netns *item; /* the caller's own first, the others by inode */
+	size_t count;
+	size_t room;
+};
+
+/* Of all processes, and what is mounted anywhere, as `ip netns`, Docker and others do. One that
+ * only a thread, a file descriptor or a socket keeps is not found. 0 or < 0 with a fail() line;
+ * to be freed either way. */
 int netns_list_read(struct netns_list *list);
 void netns_list_free(struct netns_list *list);
 
 /* Calls `act` in each namespace whose inode is in `wanted` (sorted; NULL: in all), then returns to
- * the own one. Stops at the first < 0 and returns it. `missing`, if not NULL, receives how many of
- * `wanted` nobody is in. */
+ * the own one; a process that cannot return ends, as it would go on in the wrong place. Stops at
+ * the first < 0 of `act` and returns it. `missing`, if not NULL, receives how many of `wanted` are
+ * not in the list. */
 int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t count,
 		   int (*act)(void *data), void *data, size_t *missing);
 

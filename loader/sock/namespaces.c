@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "namespaces.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/nsfs.h>
+#include <mntent.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "loader/base/error.h"
+
+#define OWN "/proc/self/ns/net"
+
+/* Each namespace takes a descriptor, and the usual limit of 1024 is meant for select(). */
+static bool raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= limit.rlim_max)
+		return false;
+	limit.rlim_cur = limit.rlim_max;
+	return !setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int open_namespace(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 && errno == EMFILE && raise_limit())
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Where the inode is among the items behind the first, or should be. */
+static size_t place_of(const struct netns_list *list, __u64 inode)
+{
+	size_t low = 1, high = list->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (list->item[middle].inode < inode)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static const struct netns *find(const struct netns_list *list, __u64 inode)
+{
+	size_t at;
+
+	if (list->count && list->item[0].inode == inode)
+		return list->item;
+	at = place_of(list, inode);
+	return at < list->count && list->item[at].inode == inode ? list->item + at : NULL;
+}
+
+static int insert(struct netns_list *list, struct netns new)
+{
+	size_t at = list->count ? place_of(list, new.inode) : 0;
+
+	if (list->count == list->room) {
+		size_t room = list->room ? 2 * list->room : 64;
+		struct netns *item = reallocarray(list->item, room, sizeof(*item));
+
+		if (!item)
+			return -ENOMEM;
+		list->item = item;
+		list->room = room;
+	}
+	memmove(list->item + at + 1, list->item + at, (list->count - at) * sizeof(new));
+	list->item[at] = new;
+	list->count++;
+	return 0;
+}
+
+/* Processes end while one looks, mount points are covered by others, and some are of namespaces of
+ * another kind: these are no failures. */
+static int add(struct netns_list *list, const char *path)
+{
+	struct stat st;
+	int fd, err;
+
+	if (stat(path, &st) || find(list, st.st_ino))
+		return 0;
+	fd = open_namespace(path);
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+		return fd;
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET || fstat(fd, &st) || find(list, st.st_ino)) {
+		close(fd);
+		return 0;
+	}
+	err = insert(list, (struct netns){.inode = st.st_ino, .fd = fd});
+	if (err)
+		close(fd);
+	return err;
+}
+
+static int add_processes(struct netns_list *list)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+	char path[64];
+	int err = 0;
+
+	if (!dir)
+		return -errno;
+	while (!err && (entry = readdir(dir))) {
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		snprintf(path, sizeof(path), "/proc/%.20s/ns/net", entry->d_name);
+		err = add(list, path);
+	}
+	closedir(dir);
+	return err;
+}
+
+static int add_mounts(struct netns_list *list)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "re");
+	char buffer[3 * PATH_MAX];
+	struct mntent entry;
+	int err = 0;
+
+	if (!mounts)
+		return -errno;
+	while (!err && getmntent_r(mounts, &entry, buffer, sizeof(buffer)))
+		if (!strcmp(entry.mnt_type, "nsfs"))
+			err = add(list, entry.mnt_dir);
+	endmntent(mounts);
+	return err;
+}
+
+int netns_list_read(struct netns_list *list)
+{
+	int err;
+
+	*list = (struct netns_list){0};
+	err = add(list, OWN);
+	if (!err && !list->count)
+		err = -ENOENT;
+	if (!err)
+		err = add_processes(list);
+	if (!err)
+		err = add_mounts(list);
+	if (err == -EMFILE)
+		return fail(
+			err,
+			"network namespaces: there are more than files may be open, %zu so far: "
+			"raise the limit (ulimit -n)",
+			list->count);
+	if (err)
+		return fail(err, "network namespaces: looking for them in /proc: %s",
+			    strerror(-err));
+	return 0;
+}
+
+void netns_list_free(struct netns_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		close(list->item[i].fd);
+	free(list->item);
+	*list = (struct netns_list){0};
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const __u64 *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static bool is_wanted(const __u64 *wanted, size_t count, __u64 inode)
+{
+	return !wanted || bsearch(&inode, wanted, count, sizeof(inode), by_value);
+}
+
+static size_t count_missing(const struct netns_list *list, const __u64 *wanted, size_t count)
+{
+	size_t missing = 0;
+
+	for (size_t i = 0; wanted && i < count; i++)
+		missing += !find(list, wanted[i]);
+	return missing;
+}
+
+static int act_in(const struct netns *there, int (*act)(void *data), void *data)
+{
+	if (setns(there->fd, CLONE_NEWNET)) {
+		int err = -errno;
+
+		return fail(err, "network namespace %llu: entering it: %s", there->inode,
+			    strerror(-err));
+	}
+	return act(data);
+}
+
+int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t count,
+		   int (*act)(void *data), void *data, size_t *missing)
+{
+	int err = 0;
+
+	if (missing)
+		*missing = count_missing(list, wanted, count);
+	for (size_t i = 0; i < list->count && err >= 0; i++)
+		if (is_wanted(wanted, count, list->item[i].inode))
+			err = i ? act_in(&list->item[i], act, data) : act(data);
+	if (list->count && setns(list->item[0].fd, CLONE_NEWNET))
+		abort();
+	return err < 0 ? err : 0;
+}
