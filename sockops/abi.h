@@ -30,8 +30,8 @@ struct weir_port_range {
 
 /* Set before load, constants to the verifier: each cgroup has its own copy of the programs. */
 struct weir_sock_config {
-	__u64 cgroup;	  /* id of the cgroup */
-	__u32 limit;	  /* bytes that may be queued at a reader by short-cut; see weir_pair.limit */
+	__u64 cgroup; /* id of the cgroup */
+	__u32 limit;  /* bytes that may be queued at a reader by short-cut; see weir_pair.limit */
 	__u8 port_ranges; /* 0: every port */
 	__u8 local;	  /* 1: connections lead to prefixes that `local` has for this scope */
 	__u16 pad;
@@ -91,7 +91,7 @@ enum weir_sock_state {
 
 #define WEIR_NEVER (~0ull)
 
-struct weir_evidence { /* since the socket is observed; by the calls on it, in process context */
+struct weir_evidence {	/* since the socket is observed; by the calls on it, in process context */
 	__u64 received; /* bytes that recvmsg() gave out, MSG_PEEK not counted */
 	__u64 sent;	/* bytes that sendmsg(), sendfile()... took */
 	__u32 recvs;	/* calls that gave out something */
@@ -99,9 +99,10 @@ struct weir_evidence { /* since the socket is observed; by the calls on it, in p
 	__u32 empty;	/* recvmsg() said EAGAIN */
 	__u32 turns;	/* receives that came after a send */
 	__u32 answered; /* sends at the last turn */
-	__u32 copied;	/* copied_seq when it began: bytes read in any other way show as a difference */
+	__u32 copied;	/* copied_seq when it began */
 	__u32 saw;	/* WEIR_SAW_* */
-	__u32 pad;
+	__u32 odd; /* recvmsg() ended and more or less was gone than it and those before gave out */
+	__u64 began_ns;
 };
 
 struct weir_sock {
@@ -168,12 +169,13 @@ struct weir_pair {
 #define WEIR_PAIRS_DEFAULT 4096
 #define WEIR_PAIRS_MAX	   65536
 
-#define WEIR_QUEUED_MAX	 512		 /* messages queued at a reader: each takes 712 bytes */
-#define WEIR_RUN_MAX	 64		 /* small messages in a row: TCP does it better */
-#define WEIR_LARGE	 (32 * 1024)	 /* bytes of a message for which the short cut pays in a stream as well */
+#define WEIR_QUEUED_MAX 512 /* messages queued at a reader: each takes 712 bytes */
+#define WEIR_RUN_MAX	64  /* small messages in a row: TCP does it better */
+#define WEIR_LARGE \
+	(32 * 1024) /* bytes of a message for which the short cut pays in a stream as well */
 #define WEIR_LIMIT_DEFAULT (1024 * 1024) /* bytes */
-#define WEIR_LIMIT_MIN	 (64 * 1024)
-#define WEIR_LIMIT_MAX	 (64 * 1024 * 1024)
+#define WEIR_LIMIT_MIN	   (64 * 1024)
+#define WEIR_LIMIT_MAX	   (64 * 1024 * 1024)
 
 struct weir_sock_control {
 	__u32 schema;
@@ -188,20 +190,20 @@ struct weir_sock_control {
 /* ---- totals of what is gone, by the accepting end's scope and port ---- */
 
 enum weir_refusal {
-	WEIR_R_IDLE,	     /* hardly any traffic */
-	WEIR_R_ONE_WAY,	     /* small messages one way */
-	WEIR_R_BLOCKING,     /* a reader that sleeps in recvmsg() */
-	WEIR_R_OTHER_READS,  /* bytes read by splice(), a zero-copy receive... */
-	WEIR_R_SPINNING,     /* a reader that asks all the time */
-	WEIR_R_CALLS,	     /* MSG_WAITALL, MSG_OOB, MSG_TRUNC */
-	WEIR_R_ZEROCOPY,     /* SO_ZEROCOPY */
-	WEIR_R_ULP,	     /* kernel TLS, MPTCP... */
-	WEIR_R_LOWAT,	     /* SO_RCVLOWAT */
-	WEIR_R_BUSY_POLL,    /* SO_BUSY_POLL */
-	WEIR_R_URGENT_PORT,  /* a protocol of urgent data: ftp, telnet, rlogin, rsh */
-	WEIR_R_OTHER_MAP,    /* another program's sockmap has it */
-	WEIR_R_FULL,	     /* no room in `pairs` */
-	WEIR_R_TWICE,	     /* more than two sockets claim to be its ends */
+	WEIR_R_IDLE,	    /* hardly any traffic */
+	WEIR_R_ONE_WAY,	    /* small messages one way */
+	WEIR_R_BLOCKING,    /* a reader that sleeps in recvmsg() */
+	WEIR_R_OTHER_READS, /* bytes read by splice(), a zero-copy receive... */
+	WEIR_R_SPINNING,    /* a reader that asks all the time */
+	WEIR_R_CALLS,	    /* MSG_WAITALL, MSG_OOB, MSG_TRUNC */
+	WEIR_R_ZEROCOPY,    /* SO_ZEROCOPY */
+	WEIR_R_ULP,	    /* kernel TLS, MPTCP... */
+	WEIR_R_LOWAT,	    /* SO_RCVLOWAT */
+	WEIR_R_BUSY_POLL,   /* SO_BUSY_POLL */
+	WEIR_R_URGENT_PORT, /* a protocol of urgent data: ftp, telnet, rlogin, rsh */
+	WEIR_R_OTHER_MAP,   /* another program's sockmap has it */
+	WEIR_R_FULL,	    /* no room in `pairs` */
+	WEIR_R_TWICE,	    /* more than two sockets claim to be its ends */
 	WEIR_REFUSALS,
 };
 
@@ -214,8 +216,8 @@ struct weir_sock_port {
 #define WEIR_SOCK_PORTS 1024
 
 struct weir_sock_totals {
-	__u64 pairs;	 /* that were short-cut and are not any more */
-	__u64 released;	 /* of them, given back to TCP while open */
+	__u64 pairs;	/* that were short-cut and are not any more */
+	__u64 released; /* of them, given back to TCP while open */
 	struct weir_way way[WEIR_ENDS];
 	__u64 refused[WEIR_REFUSALS]; /* connections, each counted once a reason */
 };
@@ -233,8 +235,8 @@ struct weir_sock_totals {
 
 struct weir_sock_record {
 	struct weir_sock sock;
-	__u64 ns;     /* CLOCK_MONOTONIC */
-	__u64 netns;  /* inode */
+	__u64 ns;	 /* CLOCK_MONOTONIC */
+	__u64 netns;	 /* inode */
 	__be32 local[4]; /* IPv4 as ::ffff:a.b.c.d */
 	__be32 remote[4];
 	__u16 local_port; /* host byte order, both */
@@ -242,12 +244,12 @@ struct weir_sock_record {
 	__u16 family;
 	__u8 tcp_state;
 	__u8 pad;
-	__u32 flags;	  /* WEIR_SOCK_* */
+	__u32 flags; /* WEIR_SOCK_* */
 	__u32 copied_seq;
 	__u32 write_seq;
 	__u32 rcv_nxt;
 	__u32 snd_una;
-	__u32 queued; /* sk_rmem_alloc: bytes unread, with what the kernel needs around them */
+	__u32 queued;	  /* sk_rmem_alloc: bytes unread, with what the kernel needs around them */
 	__u64 bytes_sent; /* by TCP */
 	__u64 bytes_received;
 	__u32 data_segs_in;
@@ -257,9 +259,9 @@ struct weir_sock_record {
 /* What to do in a walk. */
 struct weir_walk {
 	__u64 observe_ns; /* sockets that old and with traffic are observed from now on; 0: none */
-	__u64 forget_ns;  /* those whose other end was not seen for so long are forgotten; 0: none */
-	__u32 all;	  /* 1: tell of those that nothing is known of yet as well */
-	__u32 obey;	  /* 1: do to the sockets what `orders` says */
+	__u64 forget_ns; /* those whose other end was not seen for so long are forgotten; 0: none */
+	__u32 all;	 /* 1: tell of those that nothing is known of yet as well */
+	__u32 obey;	 /* 1: do to the sockets what `orders` says */
 };
 
 enum weir_order_kind {
@@ -275,12 +277,12 @@ struct weir_order { /* by socket cookie */
 	__u64 again_ns;
 };
 
-#define WEIR_OBSERVE_SEGS 4 /* with data, in and out: less is not worth a look */
-#define WEIR_AGAIN_SEGS	  8 /* since it was refused */
+#define WEIR_OBSERVE_SEGS 4		/* with data, in and out: less is not worth a look */
+#define WEIR_AGAIN_SEGS	  8		/* since it was refused */
 #define WEIR_REST	  1000000000ull /* ns on TCP after a release, for each refusal so far */
 
 _Static_assert(sizeof(struct weir_local_key) == 28, "key");
-_Static_assert(sizeof(struct weir_evidence) == 48, "evidence");
+_Static_assert(sizeof(struct weir_evidence) == 56, "evidence");
 _Static_assert(sizeof(struct weir_way) == 64, "a cache line");
 _Static_assert(sizeof(struct weir_pair) == 192, "three cache lines");
 _Static_assert(sizeof(struct weir_sock_config) == 80, "config");

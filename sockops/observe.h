@@ -65,6 +65,7 @@ SEC("tp_btf/sock_recv_length")
 int BPF_PROG(weir_read, struct sock *sk, int ret, int flags)
 {
 	struct weir_evidence *e = evidence_of(sk);
+	struct tcp_sock *tp;
 
 	if (!e)
 		return 0;
@@ -75,6 +76,9 @@ int BPF_PROG(weir_read, struct sock *sk, int ret, int flags)
 		return 0;
 	e->recvs++;
 	e->received += ret;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp && tp->copied_seq - e->copied != (__u32)e->received)
+		e->odd++;
 	if (e->answered != e->sends) {
 		e->answered = e->sends;
 		e->turns++;

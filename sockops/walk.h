@@ -37,8 +37,7 @@ static __always_inline __u32 flags_of(struct sock *sk, struct tcp_sock *tp)
 
 	if (file && file->f_flags & O_NONBLOCK)
 		flags |= WEIR_SOCK_NONBLOCK;
-	if (sk->__sk_common.skc_flags &
-	    1ul << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
+	if (sk->__sk_common.skc_flags & 1ul << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
 		flags |= WEIR_SOCK_ZEROCOPY;
 	if (tp->inet_conn.icsk_ulp_ops)
 		flags |= WEIR_SOCK_ULP;
@@ -124,9 +123,10 @@ static __always_inline bool is_due(const struct weir_sock *s, const struct tcp_s
 	       data_segs(tp) - s->segs >= WEIR_AGAIN_SEGS;
 }
 
-static __always_inline void begin_observation(struct weir_sock *s, const struct tcp_sock *tp)
+static __always_inline void begin_observation(struct weir_sock *s, const struct tcp_sock *tp,
+					      __u64 now)
 {
-	s->evidence = (struct weir_evidence){.copied = tp->copied_seq};
+	s->evidence = (struct weir_evidence){.copied = tp->copied_seq, .began_ns = now};
 	s->state = WEIR_SOCK_OBSERVED;
 }
 
@@ -203,7 +203,7 @@ int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (walk.obey)
 		obey(sk, tp, s, flags, now);
 	if (is_due(s, tp, now))
-		begin_observation(s, tp);
+		begin_observation(s, tp, now);
 	if (s->state != WEIR_SOCK_BORN || walk.all)
 		tell(seq, sk, tp, s, flags, now);
 	if (!s->confirmed && walk.forget_ns && now - s->born_ns >= walk.forget_ns)

@@ -9,8 +9,8 @@
 
 #include <bpf/bpf_endian.h>
 
-#define AF_INET 2
-#define SOL_TCP 6
+#define AF_INET	   2
+#define SOL_TCP	   6
 #define EOPNOTSUPP 95
 #define ENOENT	   2
 
@@ -34,13 +34,13 @@ struct newborn {
 	__u16 port; /* the service's, as this end knows it */
 };
 
-#define read_context(ctx, field)                                                        \
-	({                                                                              \
-		__u32 value_;                                                           \
-		asm volatile("%0 = *(u32 *)(%1 + %2)"                                   \
-			     : "=r"(value_)                                             \
+#define read_context(ctx, field)                                                               \
+	({                                                                                     \
+		__u32 value_;                                                                  \
+		asm volatile("%0 = *(u32 *)(%1 + %2)"                                          \
+			     : "=r"(value_)                                                    \
 			     : "r"(ctx), "i"(__builtin_offsetof(struct bpf_sock_ops, field))); \
-		value_;                                                                 \
+		value_;                                                                        \
 	})
 
 /* A connecting end that sent data with its SYN has more behind it than its SYN. */
@@ -92,8 +92,7 @@ static __always_inline bool is_local(const __be32 remote[4])
 	return bpf_map_lookup_elem(&local, &key);
 }
 
-static __always_inline struct weir_sock *remember(struct bpf_sock_ops *ops,
-						  const struct newborn *n)
+static __always_inline struct weir_sock *remember(struct bpf_sock_ops *ops, const struct newborn *n)
 {
 	struct weir_sock *s;
 

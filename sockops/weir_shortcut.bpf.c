@@ -41,7 +41,8 @@ static __always_inline struct weir_pair *pair_of(const struct weir_sock *s)
 }
 
 /* One-way streams of small messages: TCP makes large segments of them, the short cut cannot. */
-static __always_inline bool is_stream(struct weir_way *own, const struct weir_way *other, __u32 size)
+static __always_inline bool is_stream(struct weir_way *own, const struct weir_way *other,
+				      __u32 size)
 {
 	__u32 heard = other->messages + other->gated + other->spilled + other->streamed;
 

@@ -216,12 +216,20 @@ static bool is_alive(const struct instance *in, const struct instance_record *re
 	return has_live_link(in) || is_mounted(netns) || is_used(netns);
 }
 
-/* What an instance of this name in a namespace that is gone has left. */
+/* What an instance of this name in a namespace that is gone has left. Sockets are of no namespace:
+ * what is attached for them stays. */
 static int start_anew(const struct instance *in)
 {
-	int err = pin_remove_tree(in->dir);
+	DIR *d = opendir(in->dir);
+	struct dirent *entry;
+	int err = d ? 0 : -errno;
 
-	return err ? err : pin_mkdir(in->dir);
+	while (!err && (entry = readdir(d)))
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "sock"))
+			err = pin_remove_tree(instance_path(in, "%s", entry->d_name));
+	if (d)
+		closedir(d);
+	return err;
 }
 
 /* Devices are known by ifindex, which means nothing in another namespace. */

@@ -41,6 +41,9 @@ struct sock_scope {
 int sock_scopes(const struct instance *in, struct sock_scope **scopes);
 void sock_scopes_free(struct sock_scope *scopes, int count);
 
+/* New connections of this cgroup, or of all, are not seen any more. */
+void sock_scope_remove(const struct instance *in, const struct cgroup *cgroup);
+
 struct sock_detached {
 	unsigned long released; /* sockets given back to TCP */
 	unsigned long kept;	/* in pass-through until they close */

@@ -6,7 +6,7 @@
 #include "sockops/abi.h"
 
 enum sock_verdict {
-	SOCK_WAIT,    /* not enough seen */
+	SOCK_WAIT, /* not enough seen */
 	SOCK_PROMOTE,
 	SOCK_REFUSE,
 };

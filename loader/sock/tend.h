@@ -5,24 +5,35 @@
 
 #include <stdbool.h>
 
-#include "namespaces.h"
 #include "walk.h"
 
+struct bpf_link;
+struct pair_notes;
+
 struct tender {
+	const struct instance *in;
 	struct sock_maps maps;
 	struct walker walker;
 	int lock; /* of the directory of pins, for as long as we tend */
 	__u64 generation;
-	__u64 births; /* as of the last look */
-	/* more in tend.c */
-	struct tender_state *state;
+	__u64 births;		      /* as of the last walk */
+	struct bpf_link *sent, *read; /* the observers, while there is somebody to observe */
+	__u64 observed_ns;	      /* when there last was */
+	__u64 released_ns;	      /* when a release was last tried */
+	struct pair_notes *notes;     /* what we remember of each pair, by slot */
 };
 
 /* 0; -EBUSY without a line when another process tends; -ENOENT when nothing is attached; < 0. */
 int tender_open(struct tender *t, const struct instance *in);
 /* One round. Returns ms until the next one should be, or < 0; -ESTALE: nothing is left to tend. */
 int tender_round(struct tender *t);
+/* Whether there is a reason for a round before its time: new connections, or the end. */
+bool tender_has_news(const struct tender *t);
 void tender_close(struct tender *t);
+
+/* Ends whoever tends and tends in his place, for one who must be alone with the pairs. 0; -EBUSY
+ * with a fail() line; else as tender_open(). */
+int tender_take_over(struct tender *t, const struct instance *in);
 
 /* Process id of who tends this instance's sockets; 0: nobody. */
 int tender_process(const struct instance *in);

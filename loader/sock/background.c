@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The tender as a process of its own, for those who do not have `weir run` running. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "loader/base/error.h"
+#include "tend.h"
+
+#define ASK_MS 50 /* how often the programs' counter of new connections is looked at */
+
+/* What the child says to who started it: 0, or the error with its line behind. */
+struct word {
+	int err;
+	char line[512];
+};
+
+static void say(int to, int err)
+{
+	struct word word = {.err = err};
+
+	snprintf(word.line, sizeof(word.line), "%s", failure() ? failure() : "");
+	if (write(to, &word, sizeof(word)) < 0)
+		_exit(2);
+	close(to);
+}
+
+static void wait_for_news(const struct tender *t, int ms)
+{
+	for (; ms > 0 && !tender_has_news(t); ms -= ASK_MS)
+		usleep(1000 * (ms < ASK_MS ? ms : ASK_MS));
+}
+
+/* A round that failed may succeed the next time: what it could not do is left as it was. */
+static void go_on(struct tender *t)
+{
+	int ms = 0;
+
+	while (ms != -ESTALE) {
+		ms = tender_round(t);
+		forget_failure();
+		if (ms != -ESTALE)
+			wait_for_news(t, ms < 0 ? 1000 : ms);
+	}
+}
+
+static void detach_from_terminal(void)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	if (null > 2)
+		close(null);
+	if (chdir("/"))
+		_exit(2);
+}
+
+static void be_tender(const struct instance *in, int to)
+{
+	struct tender t;
+	int err;
+
+	setsid();
+	if (fork())
+		_exit(0);
+	signal(SIGPIPE, SIG_IGN);
+	err = tender_open(&t, in);
+	detach_from_terminal();
+	say(to, err == -EBUSY ? 0 : err);
+	if (!err) {
+		go_on(&t);
+		tender_close(&t);
+	}
+	_exit(0);
+}
+
+int tender_start(const struct instance *in)
+{
+	struct word word = {.err = -ECHILD};
+	int pipes[2];
+	pid_t child;
+
+	if (pipe2(pipes, O_CLOEXEC))
+		return fail(-errno, "cannot make a pipe: %m");
+	fflush(NULL);
+	child = fork();
+	if (!child) {
+		close(pipes[0]);
+		be_tender(in, pipes[1]);
+	}
+	close(pipes[1]);
+	if (child < 0 || read(pipes[0], &word, sizeof(word)) != sizeof(word))
+		word.err = -ECHILD;
+	close(pipes[0]);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	if (word.err)
+		return fail(word.err, "nobody tends the sockets: %s",
+			    *word.line ? word.line : "the process for it did not start");
+	return 0;
+}
