@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # make              build/weir and the link ./weir
 # sudo make demo    the tour: namespaces, nginx, wrk, live rates (installs what it needs)
+# sudo make demo-sock  local sockets: wrk before, with and after the short cut
 # sudo make test    every test (installs what it needs)
 # make bench        cost per packet, against the peers installed here
 # make install      honours DESTDIR and PREFIX
@@ -33,7 +34,7 @@ LIBRARY      := $(filter-out $(B)/loader/main.o,$(OBJECTS))
 
 vpath %.bpf.c xdp tc sockops
 
-.PHONY: all weir clean install uninstall deps demo test bench lint sanitize
+.PHONY: all weir clean install uninstall deps demo demo-sock test bench lint sanitize
 .DELETE_ON_ERROR:
 .PRECIOUS: $(B)/%.bpf.o $(B)/%.skel.h $(B)/%.o
 
@@ -66,6 +67,10 @@ deps:
 demo: deps
 	$(MAKE) weir
 	tests/demo.sh
+
+demo-sock: deps
+	$(MAKE) weir
+	tests/demo_sock.sh
 
 install: weir
 	install -Dm755 $(B)/weir $(DESTDIR)$(SBINDIR)/weir

@@ -11,6 +11,8 @@ BENCH          := $(B)/tests/bench/bench
 VM_LOAD        := $(B)/tests/vm/load
 CHURN_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/churn/*.c))
 CHURN          := $(B)/tests/churn/churn
+SOCK_OBJECTS   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sock/*.c))
+SOCK_LOAD      := $(B)/tests/sock/sock
 SCALE          := $(B)/tests/scale/fill
 
 vpath %.bpf.c tests/bench
@@ -32,8 +34,11 @@ $(SCALE): $(SCALE).o $(LIBRARY)
 $(CHURN): $(CHURN_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
 
+$(SOCK_LOAD): $(SOCK_OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
+
 .PHONY: test-programs test-vm unit
-test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN) $(SCALE)
+test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN) $(SOCK_LOAD) $(SCALE)
 
 test: deps
 	$(MAKE) test-programs
@@ -52,6 +57,12 @@ bench: deps
 	$(MAKE) $(BENCH)
 	$(BENCH) $(BENCH_ARGS)
 
+# Local sockets: BENCH_ARGS=--quick takes two minutes, all of it hours.
+.PHONY: bench-sock
+bench-sock: deps
+	$(MAKE) weir $(B)/tests/sock/sock
+	WEIR=$(B)/weir tests/bench/sock.sh $(BENCH_ARGS)
+
 # Own build directories: the compilers' flags differ.
 sanitize: deps
 	$(MAKE) B=build/sanitize CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
@@ -62,4 +73,4 @@ lint:
 	clang-tidy --quiet $$(git ls-files 'loader/*.c') -- -std=gnu11 $(CPPFLAGS)
 	shellcheck $$(git ls-files '*.sh') .ci/run
 
--include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(VM_LOAD).d $(SCALE).d
+-include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(SOCK_OBJECTS:.o=.d) $(VM_LOAD).d $(SCALE).d

@@ -15,11 +15,12 @@ ONE=$RUN-one CLIENT=$RUN-client SERVER=$RUN-server
 # the first is for cubic, the second for bbr.
 #
 #   http      SERVERS PAGE CONNECTIONS: wrk, all in one namespace and in the cgroup
-#   short     the same, and each request has a connection of its own
+#   close     the same, and each request has a connection of its own
 #   veth      client and server in two namespaces
 #   client    the client is not in the cgroup
 #   backends  the proxy's servers are not in it
-#   pingpong, bulk, connect   ARGUMENTS of the sock program's commands
+#   pingpong, bulk, short     commands of the program of tests/sock, see its help; a cold stream is one way
+#                             from its beginning, the others begin with requests and responses
 WORKLOADS='
 proxy-keepalive-1K-c1       http keepalive 1K 1
 proxy-keepalive-1K-c16      http keepalive 1K 16
@@ -37,11 +38,23 @@ direct-64K-c100             http pages 64K 100
 veth-1K-c1                  veth pages 1K 1:              rate>=1.45
 veth-1K-c100                veth pages 1K 100:            rate>=1.45
 veth-64K-c16                veth pages 64K 16:            rate>=1.45
-short-1K-c16                short pages 1K 16:            rate>=0.97
+short-1K-c16                close pages 1K 16:            rate>=0.97
 outside-client-1K-c100      client pages 1K 100:          rate>=0.97
 outside-client-64K-c16      client pages 64K 16:          rate>=0.97
 outside-backends-1K-c100    backends keepalive 1K 100:    rate>=0.97
 outside-backends-64K-c16    backends keepalive 64K 16:    rate>=0.97
+ping-pong-1B-same           pingpong --size 1 --cpus 0,0:     p50<=0.60
+ping-pong-1B-different      pingpong --size 1 --cpus 1,0:     p50<=0.85
+ping-pong-16K-same          pingpong --size 16K --cpus 0,0:   p50<=0.60
+ping-pong-16K-different     pingpong --size 16K --cpus 1,0:   p50<=0.85
+bulk-1K                     bulk --warm 700 --write 1K:       rate>=0.97
+bulk-16K                    bulk --warm 700 --write 16K:      rate>=0.97
+bulk-64K                    bulk --warm 700 --write 64K:      rate>=1.15
+bulk-1M                     bulk --warm 700 --write 1M:       rate>=1.15
+bulk-1K-cold                bulk --ramp 1000 --write 1K:      rate>=0.97
+bulk-64K-cold               bulk --ramp 1000 --write 64K:     rate>=0.97
+connect-close               short --conns 16:                 rate>=0.97
+connect-reset               short --conns 16 --close reset:   rate>=0.97
 '
 
 usage() {
@@ -96,7 +109,8 @@ names() {
 		for congestion in cubic bbr; do
 			for bound in pinned free; do
 				case $name/$bound in
-				/* | ping-pong*/free) continue ;; # those say where their ends run
+				# Ping-pong says itself where its ends run, connect cannot.
+				/* | ping-pong*/free | connect*/pinned) continue ;;
 				esac
 				if [[ $name/$congestion/$bound =~ $only ]]; then
 					echo "$name/$congestion/$bound $rest"
@@ -182,7 +196,7 @@ http() { # KIND SERVERS PAGE CONNECTIONS
 	local at=127.0.0.1 from=$ONE to=$ONE client=$MEMBERS far=$MEMBERS
 	local more=("${CLIENT_CPU[@]}")
 	case $1 in
-	short) more+=(--header "Connection: close") ;;
+	close) more+=(--header "Connection: close") ;;
 	veth) at=10.9.0.2 from=$CLIENT to=$SERVER ;;
 	client) client=$OTHERS ;;
 	backends) far=$OTHERS ;;
@@ -194,9 +208,22 @@ http() { # KIND SERVERS PAGE CONNECTIONS
 		--cgroup "$(cgroup_path "$client")" "${more[@]}"
 }
 
+# It times after its own warm-up. Both of its ends are processes of it.
+stream() { # KIND ARGUMENTS...
+	local more=() members
+	members=$(cgroup_path $MEMBERS)
+	case $1 in
+	pingpong) more=(--warm 700) ;;
+	bulk) more=("${STREAM_CPUS[@]}") ;;
+	esac
+	timeout -k 5 $((seconds + 30)) "$SOCK" "$@" "${more[@]}" --seconds $((seconds - 1)) \
+		--server-netns $ONE --client-netns $ONE --server-cgroup "$members" \
+		--client-cgroup "$members"
+}
+
 one() { # KIND ARGUMENTS...
 	case $1 in
-	pingpong | bulk | connect) tool "$@" ;;
+	pingpong | bulk | short) stream "$@" ;;
 	*) http "$@" ;;
 	esac
 }
@@ -237,9 +264,9 @@ round() { # NUMBER
 		target=${rest#*:} arguments=${rest%%:*}
 		[ "$target" != "$rest" ] || target=''
 		congestion "$(cut -d / -f 2 <<<"$name")"
-		PREFIX=() CLIENT_CPU=()
+		PREFIX=() CLIENT_CPU=() STREAM_CPUS=()
 		case $name in
-		*/pinned) PREFIX=(taskset -c 0) CLIENT_CPU=(--cpu 1) ;;
+		*/pinned) PREFIX=(taskset -c 0) CLIENT_CPU=(--cpu 1) STREAM_CPUS=(--cpus "1,0") ;;
 		esac
 		for way in "${ways[@]}"; do
 			# shellcheck disable=SC2086

@@ -11,19 +11,21 @@ import re
 import statistics
 import sys
 
-# Field of a run, what it is called and what its unit is worth in the table.
+# Field of a run, its unit, and what that is worth.
 RATES = {
     "requests_per_second": ("k requests/s", 1e3),
+    "rounds_per_second": ("k round trips/s", 1e3),
     "connections_per_second": ("k connections/s", 1e3),
-    "exchanges_per_second": ("k exchanges/s", 1e3),
-    "bytes_per_second": ("GB/s", 1e9),
+    "gigabytes_per_second": ("GB/s", 1),
 }
 CPU_TIMES = {
-    "cpu_microseconds_per_request": "us",
-    "cpu_microseconds_per_connection": "us",
-    "cpu_microseconds_per_exchange": "us",
-    "cpu_microseconds_per_megabyte": "us/MB",
+    "cpu_microseconds_per_request": ("us", 1),
+    "cpu_us_per_round": ("us", 1),
+    "cpu_us_per_connection": ("us", 1),
+    "cpu_seconds_per_gigabyte": ("s/GB", 1),
 }
+P50S = {"p50_microseconds": ("us", 1), "p50_us": ("us", 1)}
+P99S = {"p99_microseconds": ("us", 1), "p99_us": ("us", 1)}
 TARGET = re.compile(r"(rate|cpu|p50)(>=|<=)([0-9.]+)(?:/([0-9.]+))?")
 
 
@@ -49,6 +51,14 @@ def spread(values):
 def ratios(rounds, fields):
     return spread([pair["attached"][name] / pair["plain"][name] for pair in rounds
                    if (name := pick(pair["plain"], fields)) and pair["attached"].get(name)])
+
+
+def share_short_cut(run):
+    """As weir says, or as TCP's own counters do."""
+    total = run.get("bytes", run.get("sent"))
+    if total and "bytes_by_tcp" in run:
+        return max(0, 1 - run["bytes_by_tcp"] / total)
+    return run["share_of_bytes_short_cut"]
 
 
 def targets(text, congestion):
@@ -80,15 +90,15 @@ def summarize(name, runs):
             "rounds": len(rounds), "failed_runs": sum("error" in run for run in runs),
             "failed_requests": sum(run.get("failed", 0) for run in runs), "plain": {}}
     for run in (pair["plain"] for pair in rounds):
-        for field in (*RATES, *CPU_TIMES, "p50_microseconds", "p99_microseconds"):
+        for field in (*RATES, *CPU_TIMES, *P50S, *P99S):
             if run.get(field):
                 case["plain"].setdefault(field, []).append(run[field])
     case["plain"] = {field: spread(values) for field, values in case["plain"].items()}
     case["rate_ratio"] = ratios(rounds, RATES)
     case["cpu_ratio"] = ratios(rounds, CPU_TIMES)
-    case["p50_ratio"] = ratios(rounds, ["p50_microseconds"])
-    case["p99_ratio"] = ratios(rounds, ["p99_microseconds"])
-    shares = [pair["attached"]["share_of_bytes_short_cut"] for pair in rounds]
+    case["p50_ratio"] = ratios(rounds, P50S)
+    case["p99_ratio"] = ratios(rounds, P99S)
+    shares = [share_short_cut(pair["attached"]) for pair in rounds]
     case["share_of_bytes_short_cut"] = spread([share for share in shares if share is not None])
     case["targets"] = {metric: {"least" if relation == ">=" else "most": value} for
                        metric, relation, value in targets(runs[0]["target"], congestion)}
@@ -110,22 +120,12 @@ def show_ratio(ratio):
     return f"**{ratio['median']:.2f}** [{ratio['percentile_20']:.2f}..{ratio['percentile_80']:.2f}]"
 
 
-def show_rate(case):
-    field = pick(case["plain"], RATES)
+def show_plain(case, fields):
+    field = pick(case["plain"], fields)
     if not field:
         return "-"
-    unit, worth = RATES[field]
+    unit, worth = fields[field]
     return f"{case['plain'][field]['median'] / worth:.3g} {unit}"
-
-
-def show_cpu(case):
-    field = pick(case["plain"], CPU_TIMES)
-    return f"{case['plain'][field]['median']:.3g} {CPU_TIMES[field]}" if field else "-"
-
-
-def show_p50(case):
-    p50 = case["plain"].get("p50_microseconds")
-    return f"{p50['median']:.0f} us" if p50 else "-"
 
 
 def show_targets(case):
@@ -147,9 +147,9 @@ def show_trouble(case):
 def row(case):
     share = case["share_of_bytes_short_cut"]
     return [case["workload"], case["congestion_control"], "pinned" if case["pinned"] else "free",
-            str(case["rounds"]), show_rate(case), show_ratio(case["rate_ratio"]),
-            show_cpu(case), show_ratio(case["cpu_ratio"]),
-            show_p50(case), show_ratio(case["p50_ratio"]),
+            str(case["rounds"]), show_plain(case, RATES), show_ratio(case["rate_ratio"]),
+            show_plain(case, CPU_TIMES), show_ratio(case["cpu_ratio"]),
+            show_plain(case, P50S), show_ratio(case["p50_ratio"]),
             f"{100 * share['median']:.0f} %" if share else "-",
             show_targets(case), show_trouble(case)]
 

@@ -1,0 +1,179 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# What the short cut between local sockets gives, in half a minute: nginx as a proxy before two more, wrk
+# before `weir sock attach`, with it, and after `weir sock detach`; nginx runs all the time. Its own network
+# namespace and cgroup, nothing outside of them is touched, and all is gone at the end.
+#
+#   wrk ---- nginx 127.0.0.1:8080 --+-- nginx 127.0.0.1:8081       namespace and cgroup weir-sock
+#                                   +-- nginx 127.0.0.1:8082
+set -uo pipefail
+DEMO=weir-sock # namespace, cgroup, instance
+RUN=$DEMO
+SCRATCH=/run/weir-demo-sock
+PREFIX=()
+SECONDS_EACH=6
+CONNECTIONS=100
+loading=''
+
+if [ "$(id -u)" != 0 ]; then
+	echo "demo_sock.sh: namespaces and cgroups need root: 'sudo make demo-sock'" >&2
+	exit 1
+fi
+running=$(cat $SCRATCH/demo.pid 2>/dev/null)
+if [ -n "$running" ] && grep -qs demo_sock.sh "/proc/$running/cmdline"; then
+	echo "demo_sock.sh: another demo is running, as process $running" >&2
+	exit 1
+fi
+# A demo that was killed cleaned up nothing.
+rm -rf $SCRATCH
+mkdir -m 755 $SCRATCH
+echo $$ >$SCRATCH/demo.pid
+# shellcheck source=topology.sh
+. "$(dirname "$0")/topology.sh"
+# shellcheck source=cgroup.sh
+. "$HERE/cgroup.sh"
+# shellcheck source=proxy.sh
+. "$HERE/proxy.sh"
+
+bold='' faint='' plain='' pause=0
+if [ -t 1 ]; then
+	bold=$'\e[1m' faint=$'\e[2m' plain=$'\e[0m' pause=1
+fi
+
+finish() {
+	local status=$?
+	trap '' INT TERM HUP
+	[ -z "$loading" ] || kill -KILL "$loading" 2>/dev/null
+	servers_stop
+	remove_demo
+	rm -rf "$SCRATCH"
+	[ "$status" = 0 ] || printf '\n%sStopped; everything is removed.%s\n' "$faint" "$plain"
+	exit "$status"
+}
+
+# Detached first: what is pinned would outlive the cgroup.
+remove_demo() {
+	disown -a # and no word of who was killed
+	if [ -e "$(pins_of $DEMO)" ]; then
+		timeout -k 5 10 "$WEIR" --instance $DEMO sock detach --all >/dev/null 2>&1
+	fi
+	cgroup_remove $DEMO
+	[ ! -e /run/netns/$DEMO ] || remove_namespace $DEMO
+}
+
+say() {
+	printf '%s\n' "$*"
+}
+
+# The line as one would type it.
+show() {
+	printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
+	sleep $pause
+}
+
+weir() {
+	show weir -n $DEMO "$@"
+	timeout -k 5 20 "$WEIR" -n $DEMO "$@"
+}
+
+failed() {
+	say "demo_sock.sh: $*" >&2
+	exit 1
+}
+
+scene() {
+	namespace $DEMO
+	cgroup_make $DEMO || exit
+	pages
+	servers_start keepalive $DEMO 127.0.0.1 $DEMO
+	printf '%sweir sock: connections within one host without the TCP stack%s\n' "$bold" "$plain"
+	cat <<-END
+
+		  wrk ---- nginx, a proxy --+-- nginx        1 KB pages, connections are kept
+		                            +-- nginx        all in the cgroup $DEMO
+	END
+}
+
+load() { # NAME
+	inside $DEMO timeout -k 5 $((SECONDS_EACH + 30)) python3 "$HERE/http_load.py" \
+		--url http://127.0.0.1:$FRONT/1K --status http://127.0.0.1:$FRONT/status \
+		--connections $CONNECTIONS --seconds $SECONDS_EACH \
+		--measure "$(cgroup_path $DEMO)" --cgroup "$(cgroup_path $DEMO)" >"$SCRATCH/$1"
+}
+
+show_load() {
+	show wrk --latency -t 1 -c $CONNECTIONS -d ${SECONDS_EACH}s http://127.0.0.1:$FRONT/1K "$@"
+}
+
+say_load() { # NAME
+	jq -r '"  \(.requests_per_second | floor) requests/s, \(.cpu_microseconds_per_request * 10 |
+		round / 10) us of CPU each"' "$SCRATCH/$1"
+}
+
+before() {
+	show_load
+	load before || failed "wrk did not end well"
+	say_load before
+}
+
+# One of wrk's connections to the proxy, by the client's end.
+connection() {
+	inside $DEMO ss -Htn state established "( dport = :$FRONT )" | awk 'NR == 20 { print $3 }'
+}
+
+attached() {
+	weir sock attach $DEMO || failed "cannot attach"
+	show_load '&'
+	load attached &
+	loading=$!
+	sleep $((SECONDS_EACH / 2))
+	weir sock show
+	weir sock why "$(connection)"
+	wait "$loading" || failed "wrk did not end well"
+	loading=''
+	say
+	say_load attached
+	"$WEIR" -n $DEMO -j sock show >"$SCRATCH/show"
+}
+
+detached() {
+	weir sock detach $DEMO || failed "cannot detach"
+	show_load
+	load detached || failed "wrk did not end well"
+	say_load detached
+}
+
+# Of the bytes on connections that weir has short-cut.
+share() { # NAME
+	if [ "$1" = attached ]; then
+		jq '[.cgroups[].ports[]] | (map(.bytes) | add) as $short | (map(.tcp_bytes) | add) as $tcp |
+			if $short + $tcp > 0 then $short / ($short + $tcp) else null end' "$SCRATCH/show"
+	else
+		echo null
+	fi
+}
+
+outcome() {
+	local name
+	printf '\n%s%-10s  %12s  %18s  %8s  %16s  %6s%s\n' "$bold" '' requests/s 'CPU of a request' p99 \
+		'bytes short-cut' failed "$plain"
+	for name in before attached detached; do
+		jq -r --arg name $name --argjson share "$(share $name)" '
+			[$name, (.requests_per_second | floor),
+			(.cpu_microseconds_per_request * 10 | round / 10),
+			(.p99_microseconds / 10 | round / 100),
+			(if $share == null then "-" else "\($share * 100 | round) %" end), .failed] | @tsv' \
+			"$SCRATCH/$name"
+	done | awk -F '\t' '{ printf "%-10s  %12d  %15.1f us  %5.1f ms  %16s  %6d\n", $1, $2, $3, $4, $5, $6 }'
+}
+
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+remove_demo
+scene
+before
+attached
+detached
+outcome
+say
+say "The namespace and the cgroup go too; nothing is left. The page of commands: man weir, or weir help."
