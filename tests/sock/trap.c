@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "trap.h"
+
+#include <errno.h>
+#include <linux/sock_diag.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const char *const whens[] = {"late", "start", NULL};
+static const char *const blockings[] = {"never", "late", "start", NULL};
+
+struct trap_option trap_option = {
+	.size = -1, .count = -1, .cap = 64 << 20, .delay_ms = -1, .wait_ms = 500};
+static const char *trap_name;
+
+static const struct option_line options[] = {
+	{"--size", OPTION_NUMBER, &trap_option.size, 1, 1 << 30, NULL,
+	 "bytes of a message; -1: what suits the trap"},
+	{"--count", OPTION_NUMBER, &trap_option.count, 1, 1 << 30, NULL,
+	 "messages, or rounds; -1: what suits the trap"},
+	{"--cap", OPTION_NUMBER, &trap_option.cap, 1, 1l << 40, NULL,
+	 "bytes at most, where a sender goes on until it is stopped"},
+	{"--delay", OPTION_NUMBER, &trap_option.delay_ms, 0, 600000, NULL,
+	 "ms until the reader reads, or the peer sends; -1: what suits"},
+	{"--wait", OPTION_NUMBER, &trap_option.wait_ms, 1, 600000, NULL,
+	 "ms after which nothing more is expected"},
+	{"--hold", OPTION_NUMBER, &trap_option.hold_ms, 0, 600000, NULL,
+	 "ms to stay open afterwards"},
+	{"--when", OPTION_WORD, &trap_option.when, 0, 0, whens,
+	 "socket options: before or after the warm-up"},
+	{"--blocking", OPTION_WORD, &trap_option.blocking, 0, 0, blockings,
+	 "the reader's socket: after the warm-up, or always"},
+	{"--from-server", OPTION_FLAG, &trap_option.from_server, 0, 0, NULL,
+	 "the server's end sends; else the client's"},
+	{},
+};
+
+static const struct {
+	const char *name;
+	int (*run)(struct pair *p);
+	const char *help;
+} traps[] = {
+	{"slow-reader", trap_slow_reader, "sends until it is stopped; then all is read"},
+	{"late-reader", trap_late_reader,
+	 "--count messages wait for --delay, more follow while read"},
+};
+
+#define TRAPS (sizeof(traps) / sizeof(traps[0]))
+
+void trap_help(void)
+{
+	printf(" NAME: what a short-cut may break; \"right\" is what plain TCP does\n");
+	for (size_t i = 0; i < TRAPS; i++)
+		printf("    %-18s %s\n", traps[i].name, traps[i].help);
+	printf("  with\n");
+	show_options(options);
+	show_options(warm_options);
+}
+
+long size_or(long size)
+{
+	return trap_option.size < 0 ? size : trap_option.size;
+}
+
+long count_or(long count)
+{
+	return trap_option.count < 0 ? count : trap_option.count;
+}
+
+long delay_or(long ms)
+{
+	return trap_option.delay_ms < 0 ? ms : trap_option.delay_ms;
+}
+
+static uint64_t tcp_bytes(const struct pair *p)
+{
+	return tcp_bytes_sent(p->client) + tcp_bytes_sent(p->server);
+}
+
+void pair_open(struct pair *p)
+{
+	if (p->listener < 0)
+		p->listener = net_listen(16);
+	if (p->client < 0)
+		p->client = net_connect();
+	if (p->server < 0)
+		p->server = net_accept(p->listener, 5000);
+	if (p->server < 0)
+		die("accept");
+	p->from = trap_option.from_server ? p->server : p->client;
+	p->to = trap_option.from_server ? p->client : p->server;
+	if (trap_option.blocking == BLOCKING_START)
+		set_blocking(p->to, true);
+	announce(p->client, p->server);
+	p->tcp_before = tcp_bytes(p);
+}
+
+void pair_warm(struct pair *p)
+{
+	warm_up(p->client, p->server, &p->warmth);
+	if (trap_option.blocking == BLOCKING_LATE)
+		set_blocking(p->to, true);
+	p->tcp_before = tcp_bytes(p);
+}
+
+void trap_begin(struct pair *p)
+{
+	struct address client = end_of(p->client, false), server = end_of(p->client, true);
+	char text[80];
+
+	json_begin();
+	json_text("trap", trap_name);
+	json_text("client", name_of(&client, text, sizeof(text)));
+	json_text("server", name_of(&server, text, sizeof(text)));
+	json_open("warm");
+	json_whole("exchanges", p->warmth.exchanges);
+	json_whole("bytes", p->warmth.bytes);
+	json_whole("bytes_by_tcp", p->warmth.by_tcp);
+	json_truth("short_cut", p->warmth.short_cut);
+	json_whole("wrong", p->warmth.wrong);
+	json_truth("hung", p->warmth.hung);
+	json_close();
+}
+
+int trap_end(struct pair *p, bool right)
+{
+	right = right && !p->warmth.wrong;
+	if (p->client >= 0 && p->server >= 0)
+		json_whole("bytes_by_tcp", tcp_bytes(p) - p->tcp_before);
+	json_truth("right", right);
+	json_end();
+	pause_ms(trap_option.hold_ms);
+	return !right;
+}
+
+struct drained drain(int fd, uint64_t key, uint64_t offset, uint64_t most, int quiet_ms)
+{
+	static unsigned char bytes[65536];
+	struct drained d = {.wrong_at = -1, .end = ""};
+
+	while (d.bytes < most) {
+		size_t size = most - d.bytes < sizeof(bytes) ? most - d.bytes : sizeof(bytes);
+		ssize_t wrong, done;
+
+		if (!wait_for(fd, POLLIN, quiet_ms))
+			return d;
+		done = recv(fd, bytes, size, MSG_DONTWAIT);
+		if (done < 0 && errno == EAGAIN)
+			continue;
+		if (done <= 0) {
+			d.end = done ? errno_name(errno) : "EOF";
+			return d;
+		}
+		wrong = wrong_at(key, offset + d.bytes, bytes, done);
+		if (wrong >= 0 && d.wrong_at < 0)
+			d.wrong_at = offset + d.bytes + wrong;
+		d.bytes += done;
+	}
+	return d;
+}
+
+void json_drained(const char *name, const struct drained *d)
+{
+	json_open(name);
+	json_whole("bytes", d->bytes);
+	json_whole("wrong_at", d->wrong_at);
+	json_text("end", d->end);
+	json_close();
+}
+
+uint32_t memory_held(int fd, bool sending)
+{
+	uint32_t held[SK_MEMINFO_VARS] = {};
+	socklen_t size = sizeof(held);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, held, &size);
+	return held[sending ? SK_MEMINFO_WMEM_QUEUED : SK_MEMINFO_RMEM_ALLOC];
+}
+
+static void *run_task(void *context)
+{
+	struct task *task = context;
+
+	task->run(task);
+	task->done = true;
+	return NULL;
+}
+
+void task_start(struct task *task)
+{
+	if (pthread_create(&task->thread, NULL, run_task, task))
+		die("pthread_create");
+}
+
+bool task_done(struct task *task, int wait_ms)
+{
+	double limit = now() + wait_ms / 1e3;
+
+	while (!task->done && now() < limit)
+		pause_ms(1);
+	return task->done;
+}
+
+int trap(int argc, char **argv)
+{
+	for (size_t i = 0; argc > 1 && i < TRAPS; i++) {
+		struct pair p = {.listener = -1, .client = -1, .server = -1};
+
+		if (strcmp(argv[1], traps[i].name))
+			continue;
+		trap_name = traps[i].name;
+		parse_options(argc - 1, argv + 1, options, warm_options);
+		return traps[i].run(&p);
+	}
+	fprintf(stderr, "sock: no such trap; see sock help trap\n");
+	return 2;
+}
