@@ -74,10 +74,14 @@ int BPF_PROG(weir_read, struct sock *sk, int ret, int flags)
 		e->empty++;
 	if (ret <= 0 || flags & MSG_PEEK)
 		return 0;
-	e->recvs++;
-	e->received += ret;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp && tp->copied_seq - e->copied != (__u32)e->received)
+	if (!tp)
+		return 0;
+	/* What was read before the first call that we see, nobody can tell. */
+	if (!e->recvs++)
+		e->copied = tp->copied_seq - ret;
+	e->received += ret;
+	if (tp->copied_seq - e->copied != (__u32)e->received)
 		e->odd++;
 	if (e->answered != e->sends) {
 		e->answered = e->sends;
