@@ -184,7 +184,7 @@ struct weir_sock_control {
 	__u64 generation; /* raised by who wants the tender to end */
 	__u64 started_ns; /* CLOCK_MONOTONIC of the first attach */
 	__u32 tender;	  /* process id */
-	__u32 pad;
+	__u32 books;	  /* odd while what a pair did goes over to `totals` */
 };
 
 /* ---- totals of what is gone, by the accepting end's scope and port ---- */

@@ -91,14 +91,29 @@ static void add_pair(struct weir_sock_totals *totals, const void *data)
 		add_way(&totals->way[end], &e->pair->way[end]);
 }
 
+/* Readers find a pair either among the live ones or in the totals: while this is odd they wait. One
+ * that was killed here leaves it odd. */
+static void open_books(struct sock_maps *m)
+{
+	__atomic_store_n(&m->control->books, m->control->books | 1, __ATOMIC_SEQ_CST);
+}
+
+static void close_books(struct sock_maps *m)
+{
+	__atomic_add_fetch(&m->control->books, 1, __ATOMIC_SEQ_CST);
+}
+
 int pairs_fold(struct sock_maps *m, __u32 index, bool released)
 {
 	struct weir_pair *p = &m->pairs[index];
 	struct ended e = {p, released};
-	int err = update(m, p->cgroup, p->port, add_pair, &e);
+	int err;
 
+	open_books(m);
+	err = update(m, p->cgroup, p->port, add_pair, &e);
 	if (!err)
 		set_state(p, WEIR_PAIR_FREE);
+	close_books(m);
 	return err;
 }
 
