@@ -141,26 +141,26 @@ static int find(const char *name, const char *point)
 int cgroup_open(struct cgroup *c, const char *name)
 {
 	char point[PATH_MAX];
-	int mount, err;
+	int fd, err;
 
 	*c = (struct cgroup){.fd = -1};
 	if (!*name)
 		return misuse("the name of a cgroup is empty; \"/\" is the one that has all");
-	mount = open_mount(point);
-	if (mount < 0)
-		return mount;
-	close(mount);
-	c->fd = find(name, point);
-	if (c->fd < 0)
-		return c->fd;
-	err = path_of(c->fd, c->path);
+	fd = open_mount(point);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	fd = find(name, point);
+	if (fd < 0)
+		return fd;
+	err = path_of(fd, c->path);
 	if (!err)
-		err = id_of(c->fd, &c->id);
+		err = id_of(fd, &c->id);
 	if (err) {
-		close(c->fd);
-		c->fd = -1;
+		close(fd);
 		return fail(err, "cgroup %s: its id: %s", name, strerror(-err));
 	}
+	c->fd = fd;
 	return 0;
 }
 

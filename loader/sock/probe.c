@@ -427,10 +427,11 @@ int sock_probe_check(const struct sock_probe *probe)
 	const struct need needs[] = {
 		{probe->tracepoints, "tracepoints that show how programs read", "6.3"},
 		{probe->iterators, "iterators that may change a map of sockets", "5.15"},
-		{probe->shortcut, "sockets whose messages can be handed over whole", "5.15"},
-		{probe->rmem, "short-cut bytes charged to their reader", "6.13"},
+		{probe->shortcut, "a short cut that keeps bytes whole and in order", "5.15"},
+		{probe->rmem, "short-cut bytes charged to their reader",
+		 "6.13 and its stable kernels"},
 		{tcp && probe->fionread_shortcut,
-		 "FIONREAD, by which nginx, Java and .NET read, right for short-cut sockets",
+		 "a FIONREAD that is right for short-cut sockets, by which nginx, Java and .NET read",
 		 "6.6.128, 6.12.75, 6.18.14 and 6.19"},
 	};
 	struct utsname name = {0};
@@ -439,8 +440,9 @@ int sock_probe_check(const struct sock_probe *probe)
 
 	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
 		if (!needs[i].there)
-			length += snprintf(text + length, sizeof(text) - length, "%s%s (Linux %s)",
-					   length ? "; " : "", needs[i].what, needs[i].since);
+			length += snprintf(text + length, sizeof(text) - length,
+					   "%s%s (since Linux %s)", length ? ", " : "",
+					   needs[i].what, needs[i].since);
 	if (!length)
 		return 0;
 	uname(&name);
