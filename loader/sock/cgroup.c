@@ -89,23 +89,26 @@ static int id_of(int fd, __u64 *id)
 static int no_such_cgroup(const char *name, const char *point, int err)
 {
 	if (err == -ENOTDIR)
-		return fail(err, "cgroup %s: that is a file; name the directory it is in", name);
+		return fail(err, "cgroup %.200s: that is a file; name the directory it is in",
+			    name);
 	if (err == -ENOENT)
-		return fail(err,
-			    "cgroup %s: there is none of that name below %s: systemd-cgls shows "
-			    "those that are",
-			    name, point);
-	return fail(err, "cgroup %s: %s", name, strerror(-err));
+		return fail(
+			err,
+			"cgroup %.200s: there is none of that name below %s: systemd-cgls shows "
+			"those that are",
+			name, point);
+	return fail(err, "cgroup %.200s: %s", name, strerror(-err));
 }
 
 static int other_file_system(const char *name, const char *point, long type)
 {
 	if (type == CGROUP_SUPER_MAGIC)
-		return fail(-EINVAL,
-			    "cgroup %s: that is one of version 1, which knows nothing of sockets' "
-			    "programs; those of version 2 are below %s",
-			    name, point);
-	return fail(-EINVAL, "cgroup %s: that is no cgroup; they are below %s", name, point);
+		return fail(
+			-EINVAL,
+			"cgroup %.200s: that is one of version 1, which knows nothing of sockets' "
+			"programs; those of version 2 are below %s",
+			name, point);
+	return fail(-EINVAL, "cgroup %.200s: that is no cgroup; they are below %s", name, point);
 }
 
 /* An absolute path that leads to no cgroup may be one below the mount: "/docker". Returns the fd. */
@@ -158,7 +161,7 @@ int cgroup_open(struct cgroup *c, const char *name)
 		err = id_of(fd, &c->id);
 	if (err) {
 		close(fd);
-		return fail(err, "cgroup %s: its id: %s", name, strerror(-err));
+		return fail(err, "cgroup %.200s: its id: %s", name, strerror(-err));
 	}
 	c->fd = fd;
 	return 0;
@@ -198,6 +201,6 @@ int cgroup_name(__u64 id, char *name, size_t room)
 	if (err)
 		return fail(err, "cgroup of id %llu: %s", id, strerror(-err));
 	if (below_mount(path, point, &below) && snprintf(name, room, "%s", below) >= (int)room)
-		return fail(-ENAMETOOLONG, "cgroup %s: its name is too long", path);
+		return fail(-ENAMETOOLONG, "cgroup %.200s: its name is too long", path);
 	return 0;
 }

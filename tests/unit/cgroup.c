@@ -145,9 +145,9 @@ static void test_bad_names(void **state)
 	assert_refuses(name, -ENOTDIR, "a file");
 	memset(name, 'a', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	assert_refuses(name, -ENAMETOOLONG, "too long");
+	assert_refuses(name, -ENAMETOOLONG, "File name too long");
 	name[0] = '/';
-	assert_refuses(name, -ENAMETOOLONG, "too long");
+	assert_refuses(name, -ENAMETOOLONG, "File name too long");
 }
 
 static void test_version_1(void **state)
