@@ -40,8 +40,11 @@ if [ -t 1 ]; then
 	bold=$'\e[1m' faint=$'\e[2m' plain=$'\e[0m' pause=1
 fi
 
+# It may come while a function's output goes to a file.
+exec 3>&1 4>&2
 finish() {
 	local status=$?
+	exec >&3 2>&4
 	trap '' INT TERM HUP
 	[ -z "$loading" ] || kill -KILL "$loading" 2>/dev/null
 	servers_stop

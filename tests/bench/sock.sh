@@ -143,8 +143,11 @@ SOCK=${SOCK:-$(dirname "$WEIR")/tests/sock/sock}
 progress=/dev/null
 [ ! -t 2 ] || progress=/dev/stderr
 
+# It may come while a function's output goes to a file.
+exec 3>&1 4>&2
 finish() {
 	local status=$?
+	exec >&3 2>&4
 	trap '' INT TERM HUP
 	summary
 	servers_stop
@@ -252,7 +255,8 @@ run() { # NAME ROUND plain|attached TARGET KIND ARGUMENTS...
 		--argjson share "${short:-null}" '{name: $name, round: $round, way: $way,
 		target: $target, share_of_bytes_short_cut: $share} + .' "$result" >>"$SCRATCH/runs"
 	jq -r --arg name "$1" --arg round "$2 of $rounds" --arg way "$3" '
-		"\($round) \($name) \($way): \(.rate // .error) \(.unit // "")"' "$result" >"$progress"
+		"\($round) \($name) \($way): \(.requests_per_second // .rounds_per_second //
+		.connections_per_second // .gigabytes_per_second // .error)"' "$result" >"$progress"
 }
 
 # ---- all of them ----

@@ -125,7 +125,8 @@ def show_plain(case, fields):
     if not field:
         return "-"
     unit, worth = fields[field]
-    return f"{case['plain'][field]['median'] / worth:.3g} {unit}"
+    value = case["plain"][field]["median"] / worth
+    return f"{value:.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}"
 
 
 def show_targets(case):
