@@ -73,6 +73,16 @@ struct weir_birth {
 
 #define WEIR_BIRTHS 16384
 
+/* What a connection began with, as either end tells at any later time: its sequence numbers less the
+ * bytes that were acknowledged and received since. The SYN counts as such a byte where one connects. */
+struct weir_origin {
+	__u32 sent;
+	__u32 received;
+};
+
+#define WEIR_SCOPES_MAX	 64
+#define WEIR_ORIGINS_MAX 65536
+
 /* ---- what is known of a socket ---- */
 
 enum weir_sock_state {
@@ -183,6 +193,7 @@ struct weir_sock_control {
 	__u64 births;	  /* connections of which both ends were seen */
 	__u64 generation; /* raised by who wants the tender to end */
 	__u64 started_ns; /* CLOCK_MONOTONIC of the first attach */
+	__u64 attached;	  /* times a cgroup was attached: connections from before are looked for */
 	__u32 tender;	  /* process id */
 	__u32 books;	  /* odd while what a pair did goes over to `totals` */
 };

@@ -68,6 +68,20 @@ struct sk_buff_head {
 	__u32 qlen;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	int level;
+	struct kernfs_node *kn;
+	struct cgroup *ancestors[0];
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	struct {
@@ -78,6 +92,7 @@ struct sock {
 	int sk_rcvlowat;
 	struct socket *sk_socket;
 	void *sk_user_data;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct inet_sock {

@@ -7,13 +7,12 @@
 #include "ends.h"
 #include "kernel.h"
 #include "maps.h"
+#include "scope.h"
 
 #include <stdbool.h>
 
 #include <bpf/bpf_core_read.h>
-#include <bpf/bpf_endian.h>
 
-#define AF_INET	   2
 #define O_NONBLOCK 04000
 
 #define TCP_ESTABLISHED 1
@@ -50,14 +49,6 @@ static __always_inline __u32 flags_of(struct sock *sk, struct tcp_sock *tp)
 	if (sk->sk_receive_queue.qlen || tp->rcv_nxt != tp->copied_seq)
 		flags |= WEIR_SOCK_UNREAD;
 	return flags;
-}
-
-static __always_inline void map_address(__be32 to[4], __be32 ip4)
-{
-	to[0] = 0;
-	to[1] = 0;
-	to[2] = bpf_htonl(0xffff);
-	to[3] = ip4;
 }
 
 static __always_inline void tell_addresses(struct weir_sock_record *r, const struct sock_common *c)

@@ -2,27 +2,17 @@
 /* Connections of a cgroup at their birth, and what is asked of their sockets later. */
 #include "births.h"
 #include "maps.h"
+#include "scope.h"
 
 #include <asm/socket.h>
 #include <linux/tcp.h>
 #include <stdbool.h>
 
-#include <bpf/bpf_endian.h>
-
-#define AF_INET	   2
 #define SOL_TCP	   6
 #define EOPNOTSUPP 95
 #define ENOENT	   2
 
 const volatile struct weir_sock_config config;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, WEIR_LOCAL_MAX);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct weir_local_key);
-	__type(value, __u8);
-} local SEC(".maps");
 
 /* What is read of the context is read here, once: compilers merge reads of it across branches in a
  * way that the verifier refuses. */
@@ -54,10 +44,7 @@ static __always_inline __u32 first_sent(struct bpf_sock_ops *ops, __u32 end)
 static __always_inline void read_remote(struct bpf_sock_ops *ops, __be32 remote[4])
 {
 	if (read_context(ops, family) == AF_INET) {
-		remote[0] = 0;
-		remote[1] = 0;
-		remote[2] = bpf_htonl(0xffff);
-		remote[3] = read_context(ops, remote_ip4);
+		map_address(remote, read_context(ops, remote_ip4));
 		return;
 	}
 	remote[0] = read_context(ops, remote_ip6[0]);
@@ -66,39 +53,17 @@ static __always_inline void read_remote(struct bpf_sock_ops *ops, __be32 remote[
 	remote[3] = read_context(ops, remote_ip6[3]);
 }
 
-static __always_inline bool is_wanted_port(__u16 port)
-{
-	if (!config.port_ranges)
-		return true;
-	for (int i = 0; i < WEIR_PORT_RANGES; i++) {
-		if (i >= config.port_ranges)
-			break;
-		if (port >= config.port[i].from && port <= config.port[i].to)
-			return true;
-	}
-	return false;
-}
-
-static __always_inline bool is_local(const __be32 remote[4])
-{
-	struct weir_local_key key = {
-		.bits = 64 + 128,
-		.cgroup = {config.cgroup, config.cgroup >> 32},
-	};
-
-	if (!config.local)
-		return true;
-	__builtin_memcpy(key.address, remote, sizeof(key.address));
-	return bpf_map_lookup_elem(&local, &key);
-}
-
+/* NULL too when the program of another cgroup, further in, has done it. A socket that was
+ * disconnected and connects again is a new one. */
 static __always_inline struct weir_sock *remember(struct bpf_sock_ops *ops, const struct newborn *n)
 {
 	struct weir_sock *s;
 
 	s = bpf_sk_storage_get(&sockets, n->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!s || s->cookie)
+	if (!s || (s->cookie && s->end == n->end && s->key.connected == n->key.connected &&
+		   s->key.accepted == n->key.accepted))
 		return NULL;
+	*s = (struct weir_sock){};
 	s->cookie = bpf_get_socket_cookie(ops);
 	s->cgroup = config.cgroup;
 	s->born_ns = bpf_ktime_get_ns();
@@ -114,7 +79,7 @@ static __always_inline void connected(struct bpf_sock_ops *ops, const struct new
 	struct weir_birth birth = {};
 	struct weir_sock *s;
 
-	if (!is_local(n->remote))
+	if (!is_local(&config, n->remote))
 		return;
 	s = remember(ops, n);
 	if (!s)
@@ -135,7 +100,7 @@ static __always_inline void accepted(struct bpf_sock_ops *ops, const struct newb
 	struct weir_sock *s;
 
 	birth = bpf_map_lookup_elem(&births, &n->key);
-	if (!birth || !is_wanted_port(n->port))
+	if (!birth || !is_wanted_port(&config, n->port))
 		return;
 	s = remember(ops, n);
 	if (!s)

@@ -17,5 +17,6 @@
 #include "observe.h"
 #include "walk.h"
 #include "release.h"
+#include "census.h"
 
 char _license[] SEC("license") = "GPL";

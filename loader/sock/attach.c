@@ -259,6 +259,7 @@ int sock_attach(struct instance *in, const struct cgroup *cgroup, const struct s
 			drop_prefixes(&m, cgroup->id, s);
 			if (!m.control->started_ns)
 				m.control->started_ns = now_ns();
+			m.control->attached++;
 			m.control->on = 1;
 		}
 		sock_maps_close(&m);

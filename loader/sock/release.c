@@ -12,24 +12,6 @@
 #include "namespaces.h"
 #include "weir_tend.skel.h"
 
-/* Reads the iterator to its end: it says nothing, it does. The kernel takes the namespace of who
- * creates it. */
-static int pass(void *data)
-{
-	struct bpf_link *link = data;
-	int fd = bpf_iter_create(bpf_link__fd(link));
-	char nothing[64];
-	ssize_t n;
-
-	if (fd < 0)
-		return fail(fd, "cannot walk over TCP sockets: %s", strerror(-fd));
-	do
-		n = read(fd, nothing, sizeof(nothing));
-	while (n > 0);
-	close(fd);
-	return 0;
-}
-
 static int compare(const void *a, const void *b)
 {
 	__u64 x = *(const __u64 *)a, y = *(const __u64 *)b;
@@ -67,7 +49,7 @@ static int two_passes(struct bpf_link *link, const __u64 *inodes, size_t count)
 	int err = netns_list_read(&list);
 
 	for (int i = 0; !err && i < 2; i++)
-		err = netns_for_each(&list, inodes, count, pass, link, NULL);
+		err = netns_for_each(&list, inodes, count, walker_read_iterator, link, NULL);
 	netns_list_free(&list);
 	return err;
 }

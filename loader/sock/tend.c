@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "census.h"
 #include "loader/base/error.h"
 #include "pairs.h"
 #include "policy.h"
@@ -72,19 +73,26 @@ static void clear_orders(struct tender *t)
 		bpf_map_delete_elem(fd, &cookie);
 }
 
+static int order_refusal(struct tender *t, const struct weir_sock_record *r,
+			 enum weir_refusal reason)
+{
+	__u64 again = sock_judge_again(reason, r->sock.refusals);
+	struct weir_order o = {.kind = WEIR_ORDER_REFUSE, .reason = reason};
+
+	o.again_ns = again == WEIR_NEVER ? again : now_ns() + again;
+	return order(t, r, &o);
+}
+
 static int refuse(struct tender *t, const struct weir_sock_record *const ends[WEIR_ENDS],
 		  enum weir_refusal reason)
 {
 	const struct weir_sock *accepted = &ends[WEIR_ACCEPTED]->sock;
-	struct weir_order o = {.kind = WEIR_ORDER_REFUSE, .reason = reason};
-	__u64 again = sock_judge_again(reason, accepted->refusals);
 	int err = 0;
 
-	o.again_ns = again == WEIR_NEVER ? again : now_ns() + again;
 	if (!(accepted->refused & 1u << reason))
 		err = pairs_refused(&t->maps, accepted->cgroup, accepted->port, reason);
 	for (int end = 0; !err && end < WEIR_ENDS; end++)
-		err = order(t, ends[end], &o);
+		err = order_refusal(t, ends[end], reason);
 	return err;
 }
 
@@ -136,21 +144,24 @@ static void see_joined(struct tender *t, const struct weir_sock_record *r)
 		leave(t, p);
 }
 
-/* Both ends are here and observed; `index` is that of one of them, and of the first. */
+/* `index` is an end that is observed; the two are judged when the first of them comes up. */
 static int judge(struct tender *t, size_t index, bool *orders)
 {
 	const struct weir_sock_record *r = &t->walker.record[index];
+	bool late = r->ns > r->sock.evidence.began_ns + GIVE_UP_AFTER;
 	long other = walker_other(&t->walker, index);
 	const struct weir_sock_record *ends[WEIR_ENDS] = {r, r};
 	struct sock_judgement j;
-	__u64 began = r->sock.evidence.began_ns;
 
-	if (other < 0 || (size_t)other < index ||
-	    t->walker.record[other].sock.state != WEIR_SOCK_OBSERVED)
+	if (other < 0 || t->walker.record[other].sock.state != WEIR_SOCK_OBSERVED) {
+		*orders |= late;
+		return late ? order_refusal(t, r, WEIR_R_IDLE) : 0;
+	}
+	if ((size_t)other < index)
 		return 0;
 	ends[WEIR_ACCEPTED] = &t->walker.record[other];
 	j = sock_judge(ends);
-	if (j.verdict == SOCK_WAIT && r->ns > began + GIVE_UP_AFTER)
+	if (j.verdict == SOCK_WAIT && late)
 		j = (struct sock_judgement){.verdict = SOCK_REFUSE, .reason = WEIR_R_IDLE};
 	if (j.verdict == SOCK_WAIT)
 		return 0;
@@ -332,6 +343,19 @@ static int release_some(struct tender *t)
 	return err;
 }
 
+static int look_for_older(struct tender *t)
+{
+	__u64 attached = t->maps.control->attached;
+	int err;
+
+	if (attached == t->attached)
+		return 0;
+	err = census(&t->walker, t->in);
+	if (!err)
+		t->attached = attached;
+	return err;
+}
+
 static bool is_over(const struct tender *t)
 {
 	struct stat held, there;
@@ -348,7 +372,9 @@ int tender_round(struct tender *t)
 	if (is_over(t))
 		return -ESTALE;
 	t->births = t->maps.control->births;
-	err = walk_and_judge(t);
+	err = look_for_older(t);
+	if (!err)
+		err = walk_and_judge(t);
 	if (!err)
 		err = tend_pairs(t, counts);
 	if (!err && !counts[WEIR_PAIR_JOINING])

@@ -17,6 +17,7 @@ struct tender {
 	int lock; /* of the directory of pins, for as long as we tend */
 	__u64 generation;
 	__u64 births;		      /* as of the last walk */
+	__u64 attached;		      /* as of the last census */
 	struct bpf_link *sent, *read; /* the observers, while there is somebody to observe */
 	__u64 observed_ns;	      /* when there last was */
 	__u64 released_ns;	      /* when a release was last tried */

@@ -22,6 +22,7 @@ static int load(struct walker *w, const struct sock_maps *m, bool tending)
 	bpf_program__set_autoload(w->skel->progs.weir_sent, tending);
 	bpf_program__set_autoload(w->skel->progs.weir_read, tending);
 	bpf_program__set_autoload(w->skel->progs.weir_release, tending);
+	bpf_program__set_autoload(w->skel->progs.weir_census, tending);
 	err = sock_maps_reuse(m, w->skel->obj);
 	if (err)
 		return err;
@@ -134,6 +135,21 @@ long walker_other(const struct walker *w, size_t index)
 	if (end - first != 2 || w->record[first].sock.end == w->record[first + 1].sock.end)
 		return -1;
 	return index == first ? (long)first + 1 : (long)first;
+}
+
+int walker_read_iterator(void *link)
+{
+	int fd = bpf_iter_create(bpf_link__fd(link));
+	char nothing[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return fail(fd, "cannot walk over TCP sockets: %s", strerror(-fd));
+	do
+		n = read(fd, nothing, sizeof(nothing));
+	while (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
+	close(fd);
+	return n < 0 ? fail(-errno, "cannot walk over TCP sockets: %m") : 0;
 }
 
 void walker_close(struct walker *w)

@@ -21,6 +21,9 @@ struct walker {
 int walker_open(struct walker *w, const struct sock_maps *m, bool tending);
 /* Reads all records, sorted by key and end. 0 or < 0 with a fail() line. */
 int walker_walk(struct walker *w, struct weir_walk what);
+/* Reads an iterator over TCP sockets (a struct bpf_link) to its end: it says nothing, it does. The
+ * kernel takes the namespace that we are in. For netns_for_each(). */
+int walker_read_iterator(void *link);
 void walker_close(struct walker *w);
 
 /* Index of the other end's record; -1: there is none, or more than one. */
