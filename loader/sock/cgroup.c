@@ -183,7 +183,7 @@ int cgroup_name(__u64 id, char *name, size_t room)
 	union handle handle = {
 		.head = {.handle_bytes = sizeof(id), .handle_type = FILEID_KERNFS},
 	};
-	char point[PATH_MAX], path[PATH_MAX];
+	char point[PATH_MAX], path[PATH_MAX] = "";
 	int mount = open_mount(point), fd, err;
 	const char *below = "";
 
