@@ -43,6 +43,34 @@ static const struct {
 	int (*run)(struct pair *p);
 	const char *help;
 } traps[] = {
+	{"splice", trap_splice, "reads by splice() from the start; --blocking start"},
+	{"splice-late", trap_splice_late, "reads by recv() first, then by splice()"},
+	{"blocking", trap_blocking, "a thread sleeps in recv(); from the start, or late"},
+	{"blocking-writer", trap_blocking_writer, "a thread sleeps in send() of --size"},
+	{"spin", trap_spin, "spins on recv(MSG_DONTWAIT) for --delay ms"},
+	{"edge", trap_edge, "EPOLLET: every arrival wakes, and so does the end"},
+	{"oob", trap_oob, "urgent data"},
+	{"waitall", trap_waitall, "MSG_WAITALL for 100 bytes that come in two parts"},
+	{"rcvlowat", trap_rcvlowat, "SO_RCVLOWAT of 100"},
+	{"peek", trap_peek, "MSG_PEEK, and again"},
+	{"trunc", trap_trunc, "MSG_TRUNC throws bytes away"},
+	{"fionread", trap_fionread, "FIONREAD is exact, after each message and each read"},
+	{"zerocopy", trap_zerocopy, "MSG_ZEROCOPY: every send is completed"},
+	{"sendfile", trap_sendfile, "sendfile(); is a later change of the file seen?"},
+	{"ulp", trap_ulp, "TCP_ULP tls: what the kernel says"},
+	{"close-unread", trap_close_unread, "close() with bytes unread: what the sender sees"},
+	{"write-after-close", trap_write_after_close, "what the sender sees of a peer that closed"},
+	{"half-close", trap_half_close, "shutdown(), and an answer afterwards"},
+	{"close-after-send", trap_close_after_send, "close() with all of it under way"},
+	{"rst", trap_rst, "SO_LINGER 0 right after a send"},
+	{"exit", trap_exit, "the sending process is killed"},
+	{"defer-accept", trap_defer_accept, "bytes that come before the connection is accepted"},
+	{"fastopen", trap_fastopen, "bytes in the SYN; needs net.ipv4.tcp_fastopen"},
+	{"self-connect", trap_self_connect, "a socket that is connected to itself"},
+	{"reconnect", trap_reconnect, "the same socket is connected anew"},
+	{"server-first", trap_server_first, "the server speaks first, --count times"},
+	{"fd-passing", trap_fd_passing, "another process goes on with the socket"},
+	{"keepalive", trap_keepalive, "keepalive and TCP_USER_TIMEOUT, idle for --delay ms"},
 	{"slow-reader", trap_slow_reader, "sends until it is stopped; then all is read"},
 	{"late-reader", trap_late_reader,
 	 "--count messages wait for --delay, more follow while read"},
@@ -80,6 +108,16 @@ static uint64_t tcp_bytes(const struct pair *p)
 	return tcp_bytes_sent(p->client) + tcp_bytes_sent(p->server);
 }
 
+void pair_opened(struct pair *p)
+{
+	struct address client = end_of(p->client, false), server = end_of(p->client, true);
+
+	name_of(&client, p->client_name, sizeof(p->client_name));
+	name_of(&server, p->server_name, sizeof(p->server_name));
+	announce(p->client, p->server);
+	p->tcp_before = tcp_bytes(p);
+}
+
 void pair_open(struct pair *p)
 {
 	if (p->listener < 0)
@@ -94,8 +132,7 @@ void pair_open(struct pair *p)
 	p->to = trap_option.from_server ? p->client : p->server;
 	if (trap_option.blocking == BLOCKING_START)
 		set_blocking(p->to, true);
-	announce(p->client, p->server);
-	p->tcp_before = tcp_bytes(p);
+	pair_opened(p);
 }
 
 void pair_warm(struct pair *p)
@@ -108,13 +145,10 @@ void pair_warm(struct pair *p)
 
 void trap_begin(struct pair *p)
 {
-	struct address client = end_of(p->client, false), server = end_of(p->client, true);
-	char text[80];
-
 	json_begin();
 	json_text("trap", trap_name);
-	json_text("client", name_of(&client, text, sizeof(text)));
-	json_text("server", name_of(&server, text, sizeof(text)));
+	json_text("client", p->client_name);
+	json_text("server", p->server_name);
 	json_open("warm");
 	json_whole("exchanges", p->warmth.exchanges);
 	json_whole("bytes", p->warmth.bytes);
@@ -138,7 +172,7 @@ int trap_end(struct pair *p, bool right)
 
 struct drained drain(int fd, uint64_t key, uint64_t offset, uint64_t most, int quiet_ms)
 {
-	static unsigned char bytes[65536];
+	static _Thread_local unsigned char bytes[65536];
 	struct drained d = {.wrong_at = -1, .end = ""};
 
 	while (d.bytes < most) {

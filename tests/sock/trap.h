@@ -35,6 +35,7 @@ struct pair {
 	int from, to; /* who sends in what the trap is about */
 	struct warmth warmth;
 	uint64_t tcp_before;
+	char client_name[80], server_name[80];
 };
 
 #define TRAP_KEY 0x7a9ull
@@ -46,6 +47,8 @@ long delay_or(long ms);
 
 /* Listens if nobody does yet, connects, accepts. */
 void pair_open(struct pair *p);
+/* What pair_open() does once the connection is there. */
+void pair_opened(struct pair *p);
 /* Exchanges until the connection is warm. */
 void pair_warm(struct pair *p);
 /* Begins the JSON document; trap_end() ends it and gives the exit status. */
@@ -79,6 +82,36 @@ struct task {
 void task_start(struct task *task);
 bool task_done(struct task *task, int wait_ms);
 
+/* How the server's end reads what it sends an answer to, byte for byte. */
+enum manner {
+	BY_RECV,
+	BY_SPIN,
+	BY_SLEEP, /* in recv() */
+	BY_SPLICE,
+	BY_SPLEEP, /* asleep in splice() */
+};
+
+struct echo {
+	struct task task;
+	enum manner manner;
+	int pipe[2];
+	_Atomic uint64_t heard, in_vain; /* bytes; reads of a readable socket that gave none */
+	_Atomic bool wrong, stop;
+};
+
+struct talk {
+	uint64_t at, rounds, wrong;
+	double p50;
+	bool hung;
+};
+
+void echo_start(struct echo *echo, int fd, enum manner manner);
+/* True if it came to its end; a sleeping reader does when the stream does. */
+bool echo_stop(struct echo *echo, int wait_ms);
+/* Goes on for this time; 0: one round. */
+void talk_for(int client, struct talk *talk, size_t size, long ms, long pause_us);
+void json_talk(const char *name, const struct talk *talk);
+
 int trap_slow_reader(struct pair *p);
 int trap_late_reader(struct pair *p);
 int trap_splice(struct pair *p);
@@ -92,6 +125,8 @@ int trap_peek(struct pair *p);
 int trap_fionread(struct pair *p);
 int trap_spin(struct pair *p);
 int trap_blocking(struct pair *p);
+int trap_blocking_writer(struct pair *p);
+int trap_trunc(struct pair *p);
 int trap_close_unread(struct pair *p);
 int trap_write_after_close(struct pair *p);
 int trap_half_close(struct pair *p);

@@ -32,7 +32,7 @@ const struct option_line warm_options[] = {
 
 bool send_all(int fd, uint64_t key, uint64_t offset, size_t size, int wait_ms)
 {
-	static unsigned char bytes[LARGEST];
+	static _Thread_local unsigned char bytes[LARGEST];
 	double limit = now() + wait_ms / 1e3;
 
 	for (size_t at = 0; at < size;) {
@@ -54,7 +54,7 @@ bool send_all(int fd, uint64_t key, uint64_t offset, size_t size, int wait_ms)
 
 bool receive_all(int fd, uint64_t key, uint64_t offset, size_t size, int wait_ms)
 {
-	static unsigned char bytes[LARGEST];
+	static _Thread_local unsigned char bytes[LARGEST];
 	double limit = now() + wait_ms / 1e3;
 
 	for (size_t at = 0; at < size;) {
@@ -144,7 +144,7 @@ void warm_up(int client, int server, struct warmth *result)
 /* The first byte says whether another one follows. */
 void warm_client(int fd)
 {
-	static unsigned char bytes[LARGEST];
+	static _Thread_local unsigned char bytes[LARGEST];
 	double begun = now();
 	bool last;
 
@@ -168,7 +168,7 @@ void warm_client(int fd)
 
 void warm_server(int fd)
 {
-	static unsigned char bytes[LARGEST];
+	static _Thread_local unsigned char bytes[LARGEST];
 	bool last = false;
 
 	while (!last) {
