@@ -211,6 +211,7 @@ enum weir_refusal {
 	WEIR_R_ULP,	    /* kernel TLS, MPTCP... */
 	WEIR_R_LOWAT,	    /* SO_RCVLOWAT */
 	WEIR_R_BUSY_POLL,   /* SO_BUSY_POLL */
+	WEIR_R_OPTIONS,	    /* what only packets can do: timestamps, pacing, a socket filter... */
 	WEIR_R_URGENT_PORT, /* a protocol of urgent data: ftp, telnet, rlogin, rsh */
 	WEIR_R_OTHER_MAP,   /* another program's sockmap has it */
 	WEIR_R_FULL,	    /* no room in `pairs` */
@@ -238,11 +239,12 @@ struct weir_sock_totals {
 #define WEIR_SOCK_NONBLOCK 0x01 /* O_NONBLOCK */
 #define WEIR_SOCK_ZEROCOPY 0x02 /* SO_ZEROCOPY */
 #define WEIR_SOCK_ULP	   0x04
-#define WEIR_SOCK_LOWAT	   0x08 /* SO_RCVLOWAT above 1 */
-#define WEIR_SOCK_BUSY	   0x10 /* SO_BUSY_POLL */
-#define WEIR_SOCK_URGENT   0x20 /* urgent data is there */
-#define WEIR_SOCK_UNREAD   0x40 /* bytes of TCP wait in the receive queue */
-#define WEIR_SOCK_TWICE	   0x80 /* weir_birth.twice */
+#define WEIR_SOCK_LOWAT	   0x08	 /* SO_RCVLOWAT above 1 */
+#define WEIR_SOCK_BUSY	   0x10	 /* SO_BUSY_POLL */
+#define WEIR_SOCK_URGENT   0x20	 /* urgent data is there */
+#define WEIR_SOCK_UNREAD   0x40	 /* bytes of TCP wait in the receive queue */
+#define WEIR_SOCK_OPTIONS  0x100 /* see sockops/walk.h */
+#define WEIR_SOCK_TWICE	   0x80	 /* weir_birth.twice */
 
 struct weir_sock_record {
 	struct weir_sock sock;

@@ -82,6 +82,8 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
+struct sk_filter;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct {
@@ -90,6 +92,10 @@ struct sock {
 	struct sk_buff_head sk_receive_queue;
 	unsigned int sk_ll_usec;
 	int sk_rcvlowat;
+	int sk_peek_off;
+	__u32 sk_tsflags;
+	unsigned long sk_max_pacing_rate;
+	struct sk_filter *sk_filter;
 	struct socket *sk_socket;
 	void *sk_user_data;
 	struct sock_cgroup_data sk_cgrp_data;
@@ -114,6 +120,7 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 write_seq;
 	__u16 urg_data;
+	__u8 recvmsg_inq : 1;
 	__u64 bytes_sent;
 	__u64 bytes_received;
 	__u64 bytes_acked;
@@ -152,6 +159,7 @@ struct bpf_iter__tcp {
 
 /* enum sock_flags: a constant of the kernel it runs on. */
 enum sock_flags {
+	SOCK_RCVTSTAMP = 7,
 	SOCK_ZEROCOPY = 18,
 };
 

@@ -28,6 +28,17 @@ struct {
 	__type(value, struct weir_order);
 } orders SEC(".maps");
 
+#define has_flag(sk, flag) \
+	((sk)->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, flag) & 1)
+
+/* What is asked of packets, or told with them, and what the short cut has none of. */
+static __always_inline bool has_options(struct sock *sk, struct tcp_sock *tp)
+{
+	return has_flag(sk, SOCK_RCVTSTAMP) || sk->sk_tsflags || sk->sk_peek_off >= 0 ||
+	       sk->sk_max_pacing_rate != ~0ul || sk->sk_filter ||
+	       BPF_CORE_READ_BITFIELD_PROBED(tp, recvmsg_inq);
+}
+
 static __always_inline __u32 flags_of(struct sock *sk, struct tcp_sock *tp)
 {
 	struct socket *socket = sk->sk_socket;
@@ -36,7 +47,7 @@ static __always_inline __u32 flags_of(struct sock *sk, struct tcp_sock *tp)
 
 	if (file && file->f_flags & O_NONBLOCK)
 		flags |= WEIR_SOCK_NONBLOCK;
-	if (sk->__sk_common.skc_flags & 1ul << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY))
+	if (has_flag(sk, SOCK_ZEROCOPY))
 		flags |= WEIR_SOCK_ZEROCOPY;
 	if (tp->inet_conn.icsk_ulp_ops)
 		flags |= WEIR_SOCK_ULP;
@@ -46,6 +57,8 @@ static __always_inline __u32 flags_of(struct sock *sk, struct tcp_sock *tp)
 		flags |= WEIR_SOCK_BUSY;
 	if (tp->urg_data)
 		flags |= WEIR_SOCK_URGENT;
+	if (has_options(sk, tp))
+		flags |= WEIR_SOCK_OPTIONS;
 	if (sk->sk_receive_queue.qlen || tp->rcv_nxt != tp->copied_seq)
 		flags |= WEIR_SOCK_UNREAD;
 	return flags;

@@ -20,13 +20,21 @@
 #define SECOND	       1000000000ull
 
 const char *const sock_refusal_names[WEIR_REFUSALS] = {
-	[WEIR_R_IDLE] = "idle",		 [WEIR_R_ONE_WAY] = "one_way",
-	[WEIR_R_BLOCKING] = "blocking",	 [WEIR_R_OTHER_READS] = "other_reads",
-	[WEIR_R_SPINNING] = "spinning",	 [WEIR_R_CALLS] = "calls",
-	[WEIR_R_ZEROCOPY] = "zerocopy",	 [WEIR_R_ULP] = "ulp",
-	[WEIR_R_LOWAT] = "lowat",	 [WEIR_R_BUSY_POLL] = "busy_poll",
-	[WEIR_R_URGENT_PORT] = "urgent", [WEIR_R_OTHER_MAP] = "other_sockmap",
-	[WEIR_R_FULL] = "full",		 [WEIR_R_TWICE] = "ambiguous",
+	[WEIR_R_IDLE] = "idle",
+	[WEIR_R_ONE_WAY] = "one_way",
+	[WEIR_R_BLOCKING] = "blocking",
+	[WEIR_R_OTHER_READS] = "other_reads",
+	[WEIR_R_SPINNING] = "spinning",
+	[WEIR_R_CALLS] = "calls",
+	[WEIR_R_ZEROCOPY] = "zerocopy",
+	[WEIR_R_ULP] = "ulp",
+	[WEIR_R_LOWAT] = "lowat",
+	[WEIR_R_BUSY_POLL] = "busy_poll",
+	[WEIR_R_URGENT_PORT] = "urgent",
+	[WEIR_R_OPTIONS] = "options",
+	[WEIR_R_OTHER_MAP] = "other_sockmap",
+	[WEIR_R_FULL] = "full",
+	[WEIR_R_TWICE] = "ambiguous",
 };
 
 const char *const sock_refusal_texts[WEIR_REFUSALS] = {
@@ -40,6 +48,9 @@ const char *const sock_refusal_texts[WEIR_REFUSALS] = {
 	[WEIR_R_ULP] = "an upper layer protocol has it (kernel TLS, MPTCP)",
 	[WEIR_R_LOWAT] = "SO_RCVLOWAT is set",
 	[WEIR_R_BUSY_POLL] = "SO_BUSY_POLL is set",
+	[WEIR_R_OPTIONS] =
+		"timestamps, TCP_INQ, SO_PEEK_OFF, SO_MAX_PACING_RATE or a socket filter "
+		"is set",
 	[WEIR_R_URGENT_PORT] = "urgent data, or a port of a protocol that uses it",
 	[WEIR_R_OTHER_MAP] = "another program's sockmap has it",
 	[WEIR_R_FULL] = "there is no room for more pairs",
@@ -62,6 +73,8 @@ enum weir_refusal sock_must_leave(const struct weir_sock_record *r)
 		return WEIR_R_LOWAT;
 	if (r->flags & WEIR_SOCK_BUSY)
 		return WEIR_R_BUSY_POLL;
+	if (r->flags & WEIR_SOCK_OPTIONS)
+		return WEIR_R_OPTIONS;
 	if (r->flags & WEIR_SOCK_URGENT || is_urgent_port(r->sock.port))
 		return WEIR_R_URGENT_PORT;
 	return WEIR_REFUSALS;
