@@ -146,28 +146,21 @@ detached() {
 	say_load detached
 }
 
-# Of the bytes on connections that weir has short-cut.
-share() { # NAME
-	if [ "$1" = attached ]; then
-		jq '[.cgroups[].ports[]] | (map(.bytes) | add) as $short | (map(.tcp_bytes) | add) as $tcp |
-			if $short + $tcp > 0 then $short / ($short + $tcp) else null end' "$SCRATCH/show"
-	else
-		echo null
-	fi
-}
-
 outcome() {
-	local name
-	printf '\n%s%-10s  %12s  %18s  %8s  %16s  %6s%s\n' "$bold" '' requests/s 'CPU of a request' p99 \
-		'bytes short-cut' failed "$plain"
+	local name percent
+	printf '\n%s%-10s  %11s  %10s  %9s  %14s  %16s  %6s%s\n' "$bold" '' 'requests' 'CPU of' '' \
+		'bytes of each' 'bytes short-cut,' '' "$plain"
+	printf '%s%-10s  %11s  %10s  %9s  %14s  %16s  %6s%s\n' "$bold" '' 'a second' 'each' 'p99' \
+		'by TCP' 'as weir says' 'failed' "$plain"
 	for name in before attached detached; do
-		jq -r --arg name $name --argjson share "$(share $name)" '
-			[$name, (.requests_per_second | floor),
-			(.cpu_microseconds_per_request * 10 | round / 10),
-			(.p99_microseconds / 10 | round / 100),
-			(if $share == null then "-" else "\($share * 100 | round) %" end), .failed] | @tsv' \
-			"$SCRATCH/$name"
-	done | awk -F '\t' '{ printf "%-10s  %12d  %15.1f us  %5.1f ms  %16s  %6d\n", $1, $2, $3, $4, $5, $6 }'
+		percent=null
+		[ $name != attached ] || percent=$(jq '.cgroups[0].shortcut_percent' "$SCRATCH/show")
+		jq -r --arg name $name --argjson percent "$percent" '[$name, .requests_per_second,
+			.cpu_microseconds_per_request, .p99_microseconds / 1000,
+			.device_bytes_per_request, (if $percent == null then "-"
+			else "\($percent * 10 | round / 10) %" end), .failed] | @tsv' "$SCRATCH/$name"
+	done | awk -F '\t' '{ printf "%-10s  %11d  %7.1f us  %6.1f ms  %14d  %16s  %6d\n",
+		$1, $2, $3, $4, $5, $6, $7 }'
 }
 
 trap finish EXIT

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""wrk, timed only after a warm-up on the same connections: nginx's own count of requests (stub_status)
-and the CPU time of a cgroup are read when the warm-up ends and again before wrk does. wrk's latencies
-are of its whole run. What is printed is one JSON document."""
+"""wrk, timed only after a warm-up on the same connections: nginx's own count of requests (stub_status),
+the CPU time of a cgroup and the bytes that pass the devices of this network namespace are read when the
+warm-up ends and again before wrk does. wrk's latencies are of its whole run. What is printed is one JSON
+document."""
 import argparse
 import http.client
 import json
@@ -50,9 +51,17 @@ def cpu_microseconds(cgroup):
         return int(dict(line.split() for line in stat)["usage_usec"])
 
 
+def device_bytes():
+    with open("/proc/self/net/dev", encoding="ascii") as devices:
+        counters = {line.split(":")[0].strip(): line.split(":")[1].split()
+                    for line in list(devices)[2:]}
+    # What loopback sends it receives as well.
+    return sum(int(c[0]) + (int(c[8]) if name != "lo" else 0) for name, c in counters.items())
+
+
 def sample(status, cgroup):
     requests = status.requests()
-    return time.monotonic(), requests, cpu_microseconds(cgroup)
+    return time.monotonic(), requests, cpu_microseconds(cgroup), device_bytes()
 
 
 def become_member(arguments):
@@ -117,7 +126,7 @@ def main():
     if wrk.returncode != 0:
         sys.exit(f"http_load.py: wrk: {said}")
     # Each reading is a request too, and falls into the time before it.
-    seconds, requests, cpu = (b - a for a, b in zip(first, last))
+    seconds, requests, cpu, passed = (b - a for a, b in zip(first, last))
     requests -= 1
     if requests <= 0:
         sys.exit(f"http_load.py: no request was answered in {seconds:.1f} s")
@@ -126,6 +135,7 @@ def main():
         "requests": requests,
         "requests_per_second": requests / seconds,
         "cpu_microseconds_per_request": cpu / requests,
+        "device_bytes_per_request": passed / requests,
         "p50_microseconds": latency(said, 50),
         "p99_microseconds": latency(said, 99),
         "failed": errors(said),

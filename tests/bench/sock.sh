@@ -231,13 +231,8 @@ one() { # KIND ARGUMENTS...
 	esac
 }
 
-# Of the bytes sent on connections that weir has paired, those that were short-cut.
-share() {
-	weir -j sock show | jq '[.. | objects | select(has("bytes_short_cut"))] | length'
-}
-
 run() { # NAME ROUND plain|attached TARGET KIND ARGUMENTS...
-	local result=$SCRATCH/result error=$SCRATCH/error short=null
+	local result=$SCRATCH/result error=$SCRATCH/error said=null
 	rm -f "$result"
 	if [ "$3" = attached ]; then
 		attach 2>"$error" || refuse "cannot attach: $(cat "$error")"
@@ -247,13 +242,13 @@ run() { # NAME ROUND plain|attached TARGET KIND ARGUMENTS...
 		sed "s|^|$1 $3: |" "$error" >&2
 	fi
 	if [ "$3$control" = attached ]; then
-		short=$(share)
+		said=$(weir -j sock show $MEMBERS | jq -c '.cgroups[0]')
 	fi
 	servers_stop
 	[ "$3" = plain ] || detach
 	jq -c --arg name "$1" --argjson round "$2" --arg way "$3" --arg target "$4" \
-		--argjson share "${short:-null}" '{name: $name, round: $round, way: $way,
-		target: $target, share_of_bytes_short_cut: $share} + .' "$result" >>"$SCRATCH/runs"
+		--argjson said "${said:-null}" '{name: $name, round: $round, way: $way,
+		target: $target, sock_show: $said} + .' "$result" >>"$SCRATCH/runs"
 	jq -r --arg name "$1" --arg round "$2 of $rounds" --arg way "$3" '
 		"\($round) \($name) \($way): \(.requests_per_second // .rounds_per_second //
 		.connections_per_second // .gigabytes_per_second // .error)"' "$result" >"$progress"
@@ -267,6 +262,7 @@ round() { # NUMBER
 	while read -r name rest; do
 		target=${rest#*:} arguments=${rest%%:*}
 		[ "$target" != "$rest" ] || target=''
+		read -r target <<<"$target"
 		congestion "$(cut -d / -f 2 <<<"$name")"
 		PREFIX=() CLIENT_CPU=() STREAM_CPUS=()
 		case $name in

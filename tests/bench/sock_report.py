@@ -53,12 +53,16 @@ def ratios(rounds, fields):
                    if (name := pick(pair["plain"], fields)) and pair["attached"].get(name)])
 
 
-def share_short_cut(run):
-    """As weir says, or as TCP's own counters do."""
+def share_short_cut(pair):
+    """Of the bytes, by what TCP or the devices did not see, whatever weir says."""
+    run = pair["attached"]
     total = run.get("bytes", run.get("sent"))
     if total and "bytes_by_tcp" in run:
         return max(0, 1 - run["bytes_by_tcp"] / total)
-    return run["share_of_bytes_short_cut"]
+    if run.get("device_bytes_per_request"):
+        seen = run["device_bytes_per_request"] / pair["plain"]["device_bytes_per_request"]
+        return max(0, 1 - seen)
+    return None
 
 
 def targets(text, congestion):
@@ -98,7 +102,7 @@ def summarize(name, runs):
     case["cpu_ratio"] = ratios(rounds, CPU_TIMES)
     case["p50_ratio"] = ratios(rounds, P50S)
     case["p99_ratio"] = ratios(rounds, P99S)
-    shares = [share_short_cut(pair["attached"]) for pair in rounds]
+    shares = [share_short_cut(pair) for pair in rounds]
     case["share_of_bytes_short_cut"] = spread([share for share in shares if share is not None])
     case["targets"] = {metric: {"least" if relation == ">=" else "most": value} for
                        metric, relation, value in targets(runs[0]["target"], congestion)}
@@ -183,7 +187,7 @@ def main():
     print(f"Linux {kernel}, {cpu}, {os.cpu_count()} CPUs. Ratios are attached to plain, median "
           f"[20th..80th percentile] of the rounds.")
     print(f"Runs of {arguments.seconds} s: rate and CPU time are taken on warm connections, wrk's "
-          "latencies from its whole run.")
+          "latencies from its whole run; short-cut is the share of bytes that TCP did not see.")
     if arguments.control:
         print("Control: nothing was attached, so every ratio should be 1.")
     print()
