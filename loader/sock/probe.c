@@ -223,7 +223,7 @@ static int try_counts(struct sock_probe_bpf *skel, struct sock_probe *probe,
 	counted->tcp = counts(w.to, BYTES);
 	if (!reads(&w, "a"))
 		return -EIO;
-	if (counted->tcp)
+	if (counted->tcp || probe->verdict)
 		probe->shortcut = try_shortcut(skel, &w, counted, &probe->rmem);
 	return 0;
 }
