@@ -238,6 +238,7 @@ run() { # NAME ROUND plain|attached TARGET KIND ARGUMENTS...
 		attach 2>"$error" || refuse "cannot attach: $(cat "$error")"
 	fi
 	if ! one "${@:5}" >"$result" 2>"$error"; then
+		cat "$result" >>"$error"
 		jq -n --arg error "$(head -c 500 "$error")" '{$error}' >"$result"
 		sed "s|^|$1 $3: |" "$error" >&2
 	fi
@@ -285,8 +286,8 @@ trap finish EXIT
 trap 'exit 130' INT TERM HUP
 names >"$SCRATCH/names"
 [ -s "$SCRATCH/names" ] || refuse "--only $only: no such workload; --list has their names"
-detach
 cgroup_make "$RUN" $MEMBERS $OTHERS || exit
+detach # what a run that was killed has left
 network
 pages
 for number in $(seq "$rounds"); do
