@@ -60,7 +60,7 @@ static __u64 own_namespace(void)
 static int open_files(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
-	int count = -1; /* that of the directory itself */
+	int count = -3; /* ".", ".." and the directory itself */
 
 	while (readdir(dir))
 		count++;
