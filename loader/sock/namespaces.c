@@ -33,15 +33,6 @@ static bool raise_limit(void)
 	return !setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int open_namespace(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 && errno == EMFILE && raise_limit())
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
-
 /* Where the inode is among the items behind the first, or should be. */
 static size_t place_of(const struct netns_list *list, __u64 inode)
 {
@@ -96,11 +87,9 @@ static int add(struct netns_list *list, const char *path)
 
 	if (stat(path, &st) || find(list, st.st_ino))
 		return 0;
-	fd = open_namespace(path);
-	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
-		return fd;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
 	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET || fstat(fd, &st) || find(list, st.st_ino)) {
 		close(fd);
 		return 0;
@@ -146,18 +135,27 @@ static int add_mounts(struct netns_list *list)
 	return err;
 }
 
+static int read_all(struct netns_list *list)
+{
+	int err = add(list, OWN);
+
+	if (!err && !list->count)
+		err = -ENOENT;
+	if (!err)
+		err = add_processes(list);
+	return err ? err : add_mounts(list);
+}
+
 int netns_list_read(struct netns_list *list)
 {
 	int err;
 
 	*list = (struct netns_list){0};
-	err = add(list, OWN);
-	if (!err && !list->count)
-		err = -ENOENT;
-	if (!err)
-		err = add_processes(list);
-	if (!err)
-		err = add_mounts(list);
+	err = read_all(list);
+	if (err == -EMFILE && raise_limit()) {
+		netns_list_free(list);
+		err = read_all(list);
+	}
 	if (err == -EMFILE)
 		return fail(
 			err,
