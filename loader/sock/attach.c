@@ -33,7 +33,7 @@ static int attach_shortcut(const struct sock_maps *m, const struct sock_probe *p
 	err = sock_maps_reuse(m, skel->obj);
 	if (!err) {
 		err = weir_shortcut_bpf__load(skel);
-		if (!err && !probe->fionread_tcp)
+		if (!err && probe->verdict)
 			err = bpf_prog_attach(bpf_program__fd(skel->progs.weir_received), m->ends,
 					      BPF_SK_SKB_STREAM_VERDICT, 0);
 		if (!err)

@@ -26,6 +26,7 @@
 #define OBSERVE_AFTER (100 * MS)    /* what ends before costs nothing */
 #define FORGET_AFTER  (60 * SECOND) /* a deferred accept may take long */
 #define GIVE_UP_AFTER (3 * SECOND)  /* of observing what hardly moves */
+#define NEWS_FOR      (SECOND / 2)  /* new connections are looked at often */
 #define JOIN_ROUNDS   20
 #define STREAM_ROUNDS 3 /* in a row, before a stream is given back to TCP */
 #define STREAM_SENDS  128
@@ -38,7 +39,7 @@ struct pair_notes {
 	bool demoted;
 	unsigned int rounds;	/* of joining */
 	unsigned int streaming; /* rounds */
-	__u64 streamed, messages;
+	__u64 passed, messages;
 };
 
 static __u64 now_ns(void)
@@ -225,14 +226,20 @@ static int join(struct tender *t, struct weir_pair *p, struct pair_notes *n)
 	return reason != WEIR_REFUSALS ? pairs_refused(&t->maps, p->cgroup, p->port, reason) : 0;
 }
 
+/* Most of what is sent goes by TCP all the same: a stream of small messages, or a sender that is
+ * faster than its reader. */
 static bool is_stream(const struct weir_pair *p, struct pair_notes *n)
 {
-	__u64 streamed = p->way[0].streamed + p->way[1].streamed;
-	__u64 messages = p->way[0].messages + p->way[1].messages;
-	bool now = streamed - n->streamed > STREAM_SENDS &&
-		   streamed - n->streamed > 2 * (messages - n->messages);
+	__u64 passed = 0, messages = 0;
+	bool now;
 
-	n->streamed = streamed;
+	for (int end = 0; end < WEIR_ENDS; end++) {
+		passed += p->way[end].streamed + p->way[end].gated + p->way[end].spilled;
+		messages += p->way[end].messages;
+	}
+	now = passed - n->passed > STREAM_SENDS &&
+	      passed - n->passed > 2 * (messages - n->messages);
+	n->passed = passed;
 	n->messages = messages;
 	n->streaming = now ? n->streaming + 1 : 0;
 	return n->streaming >= STREAM_ROUNDS;
@@ -366,6 +373,7 @@ static bool is_over(const struct tender *t)
 
 int tender_round(struct tender *t)
 {
+	__u64 births = t->births;
 	size_t counts[4];
 	int err;
 
@@ -385,7 +393,10 @@ int tender_round(struct tender *t)
 		err = observe_as_needed(t);
 	if (err)
 		return err;
-	if (t->read || counts[WEIR_PAIR_JOINING] || counts[WEIR_PAIR_LEAVING])
+	if (t->births != births)
+		t->news_ns = now_ns();
+	if (t->read || now_ns() < t->news_ns + NEWS_FOR || counts[WEIR_PAIR_JOINING] ||
+	    counts[WEIR_PAIR_LEAVING])
 		return PACE_BUSY;
 	return counts[WEIR_PAIR_ON] ? PACE_PAIRS : PACE_IDLE;
 }

@@ -18,6 +18,7 @@ struct tender {
 	__u64 generation;
 	__u64 births;		      /* as of the last walk */
 	__u64 attached;		      /* as of the last census */
+	__u64 news_ns;		      /* when new connections were last seen */
 	struct bpf_link *sent, *read; /* the observers, while there is somebody to observe */
 	__u64 observed_ns;	      /* when there last was */
 	__u64 released_ns;	      /* when a release was last tried */
