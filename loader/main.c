@@ -64,6 +64,17 @@ static const struct command commands[] = {
 	 "[DEV] [--port N] [--role server|client] [-i SEC] [-c N]", "handshakes as they end", true},
 	{"drop", "show", cmd_drop_show, "[DEV]", "dropped packets by reason", true},
 	{"drop", "watch", cmd_drop_watch, "[DEV] [-i SEC] [-c N]", "the same, as it happens", true},
+	{"sock", "show", cmd_sock_show, "[CGROUP] [-i SEC] [-c N]",
+	 "local connections: what is short-cut, and what is not", true},
+	{"sock", "attach", cmd_sock_attach,
+	 "CGROUP [--port LIST|any] [--local CIDR,...|any] [--limit BYTES] [--pairs N]\n"
+	 "        [--no-tend]",
+	 "short-cut connections between sockets of this host; again: change the settings", true},
+	{"sock", "detach", cmd_sock_detach, "CGROUP | --all [--force]",
+	 "back to TCP, with every connection whole", true},
+	{"sock", "list", cmd_sock_list, "[PORT]", "the local connections that are known", true},
+	{"sock", "why", cmd_sock_why, "ADDR:PORT [ADDR:PORT]",
+	 "why a connection is short-cut, or is not", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

@@ -46,5 +46,10 @@ int cmd_handshake_watch(struct args *args);
 int cmd_drop_show(struct args *args);
 int cmd_drop_watch(struct args *args);
 int cmd_doctor(struct args *args);
+int cmd_sock_show(struct args *args);
+int cmd_sock_attach(struct args *args);
+int cmd_sock_detach(struct args *args);
+int cmd_sock_list(struct args *args);
+int cmd_sock_why(struct args *args);
 
 #endif

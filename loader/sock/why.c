@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "why.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "loader/out/out.h"
+#include "loader/out/units.h"
+#include "policy.h"
+#include "settings.h"
+
+/* What to do about a refusal. */
+static const char *const remedies[WEIR_REFUSALS] = {
+	[WEIR_R_IDLE] = "nothing: it is looked at again as soon as there is more traffic",
+	[WEIR_R_ONE_WAY] = "nothing: TCP is faster for such a stream",
+	[WEIR_R_BLOCKING] =
+		"only readers that never sleep in recv() can be short-cut: sockets with "
+		"O_NONBLOCK, and epoll or poll to wait",
+	[WEIR_R_OTHER_READS] =
+		"let the program read by recv(), as by turning splicing off (HAProxy: "
+		"no 'option splice-auto'); else nothing",
+	[WEIR_R_SPINNING] = "let the program wait by epoll or poll; a reader that spins is slowed "
+			    "down by the short cut",
+	[WEIR_R_CALLS] = "nothing: what the program asks for works by TCP only",
+	[WEIR_R_ZEROCOPY] =
+		"turn zero-copy sends off in the program; bytes to a socket of this host "
+		"are copied in any case",
+	[WEIR_R_ULP] = "nothing: kernel TLS and MPTCP need TCP",
+	[WEIR_R_LOWAT] =
+		"let the program do without SO_RCVLOWAT; it is not obeyed on the short cut",
+	[WEIR_R_BUSY_POLL] = "no SO_BUSY_POLL in the program, 'sysctl net.core.busy_read=0' on the "
+			     "host; it does nothing between local sockets",
+	[WEIR_R_URGENT_PORT] = "nothing: urgent data needs TCP",
+	[WEIR_R_OTHER_MAP] =
+		"a socket can be in one sockmap with programs only; 'bpftool map' lists "
+		"sockmaps and sockhashes of others",
+	[WEIR_R_FULL] = "'weir sock detach --all', then attach with a larger --pairs",
+	[WEIR_R_TWICE] = "nothing: a connection is short-cut only if its ends are beyond doubt",
+};
+
+struct telling {
+	json_t *steps;
+};
+
+static void step(struct telling *t, const char *name, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void step(struct telling *t, const char *name, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	json_array_append_new(t->steps,
+			      json_pack("{s:s, s:o}", "step", name, "says", out_string(text)));
+}
+
+/* Clauses of one sentence, which grows. */
+struct words {
+	char text[900];
+	size_t used;
+};
+
+static void also(struct words *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void also(struct words *w, const char *format, ...)
+{
+	va_list args;
+
+	if (w->used && w->used + 2 < sizeof(w->text))
+		w->used += sprintf(w->text + w->used, ", ");
+	va_start(args, format);
+	w->used += vsnprintf(w->text + w->used, sizeof(w->text) - w->used, format, args);
+	va_end(args);
+	if (w->used >= sizeof(w->text))
+		w->used = sizeof(w->text) - 1;
+}
+
+static const char *bytes_text(__u64 bytes)
+{
+	static char text[4][UNIT_ROOM];
+	static int next;
+
+	return unit_format(text[next++ % 4], UNIT_BYTES, bytes);
+}
+
+static const char *time_text(__u64 ns)
+{
+	static char text[4][UNIT_ROOM];
+	static int next;
+
+	return unit_format(text[next++ % 4], UNIT_US, ns / 1e3);
+}
+
+static const char *end_name(int end)
+{
+	return end == WEIR_CONNECTED ? "client" : "server";
+}
+
+/* ---- an end ---- */
+
+static const struct {
+	__u32 flag;
+	const char *text;
+} options_set[] =
+	{
+		{WEIR_SOCK_ZEROCOPY, "SO_ZEROCOPY"},
+		{WEIR_SOCK_ULP, "an upper layer protocol"},
+		{WEIR_SOCK_LOWAT, "SO_RCVLOWAT"},
+		{WEIR_SOCK_BUSY, "SO_BUSY_POLL"},
+		{WEIR_SOCK_URGENT, "urgent data"},
+		{WEIR_SOCK_TWICE, "claimed by another socket as well"},
+},
+  calls_seen[] = {
+	  {WEIR_SAW_BLOCKING, "reads that may sleep"},
+	  {WEIR_SAW_WAITALL, "MSG_WAITALL"},
+	  {WEIR_SAW_OOB, "MSG_OOB"},
+	  {WEIR_SAW_TRUNC, "MSG_TRUNC"},
+	  {WEIR_SAW_ZEROCOPY, "MSG_ZEROCOPY"},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static const char *tcp_state(__u8 state)
+{
+	static const char *const names[] = {"closed",	   "established", "connecting", "accepting",
+					    "closing",	   "half-closed", "time-wait",	"closed",
+					    "half-closed", "closing",	  "listening",	"closing"};
+
+	return state < COUNT(names) ? names[state] : "?";
+}
+
+static void tell_socket(struct telling *t, const struct connection *c, int end)
+{
+	const struct weir_sock_record *r = c->end[end];
+	struct words w = {};
+
+	if (!r) {
+		step(t, end_name(end),
+		     "not seen: this end is no socket of an attached cgroup, or not of this host");
+		return;
+	}
+	also(&w, "%s", tcp_state(r->tcp_state));
+	also(&w, "network namespace %llu", r->netns);
+	also(&w, r->flags & WEIR_SOCK_NONBLOCK ? "O_NONBLOCK" : "not O_NONBLOCK");
+	for (size_t i = 0; i < COUNT(options_set); i++)
+		if (r->flags & options_set[i].flag)
+			also(&w, "%s", options_set[i].text);
+	if (r->queued)
+		also(&w, "%s of memory with unread bytes", bytes_text(r->queued));
+	also(&w, "by TCP %s sent and %s received", bytes_text(r->bytes_sent),
+	     bytes_text(r->bytes_received));
+	step(t, end_name(end), "%s", w.text);
+}
+
+static void tell_evidence(struct telling *t, const struct connection *c, int end)
+{
+	const struct weir_sock_record *r = c->end[end];
+	const struct weir_evidence *e;
+	struct words w = {};
+
+	if (!r || r->sock.state == WEIR_SOCK_BORN)
+		return;
+	e = &r->sock.evidence;
+	also(&w, "%u reads gave %s", e->recvs, bytes_text(e->received));
+	also(&w, "%u found nothing", e->empty);
+	also(&w, "%u sends took %s", e->sends, bytes_text(e->sent));
+	also(&w, "%u times a send was answered", e->turns);
+	if (e->odd)
+		also(&w, "%u times bytes were gone that no recvmsg() gave out", e->odd);
+	for (size_t i = 0; i < COUNT(calls_seen); i++)
+		if (e->saw & calls_seen[i].flag)
+			also(&w, "%s", calls_seen[i].text);
+	step(t, end == WEIR_CONNECTED ? "client calls" : "server calls", "when observed: %s",
+	     w.text);
+}
+
+/* ---- the connection ---- */
+
+static void tell_addresses(struct telling *t, const struct connection *c,
+			   const struct sock_known *k)
+{
+	const struct weir_sock_record *known = connection_known(c);
+	struct sock_end client = connection_client(c), server = connection_server(c);
+	char from[SOCK_END_TEXT], to[SOCK_END_TEXT];
+
+	sock_end_format(&client, from);
+	sock_end_format(&server, to);
+	step(t, "connection", "%s to %s, known for %s, cgroup %s", from, to,
+	     time_text(known->ns - known->sock.born_ns),
+	     sock_cgroup_label(k->scopes, k->scope_count, known->sock.cgroup));
+	if (c->end[WEIR_CONNECTED] && c->end[WEIR_ACCEPTED]) {
+		struct sock_end seen_server = sock_remote(c->end[WEIR_CONNECTED]);
+		struct sock_end seen_client = sock_remote(c->end[WEIR_ACCEPTED]);
+
+		if (sock_end_equal(&seen_server, &server) && sock_end_equal(&seen_client, &client))
+			return;
+		sock_end_format(&seen_server, to);
+		sock_end_format(&seen_client, from);
+		step(t, "nat",
+		     "the client knows the server as %s, the server knows the client as %s", to,
+		     from);
+	}
+}
+
+static void tell_traffic(struct telling *t, const struct connection *c)
+{
+	for (int end = 0; end < WEIR_ENDS && c->pair.state != WEIR_PAIR_FREE; end++) {
+		const struct weir_way *way = &c->pair.way[end];
+		struct words w = {};
+
+		also(&w, "%llu messages with %s short-cut", way->messages, bytes_text(way->bytes));
+		if (way->tcp_bytes)
+			also(&w, "%s by TCP since", bytes_text(way->tcp_bytes));
+		if (way->gated)
+			also(&w, "%llu messages waited for bytes sent by TCP to be read first",
+			     way->gated);
+		if (way->spilled)
+			also(&w, "%llu as the reader had %s or %d messages unread", way->spilled,
+			     bytes_text(c->pair.limit), WEIR_QUEUED_MAX);
+		if (way->streamed)
+			also(&w, "%llu as small ones without an answer", way->streamed);
+		if (way->missed)
+			also(&w, "%u as the other socket was gone", way->missed);
+		step(t, end == WEIR_CONNECTED ? "from client" : "from server", "%s", w.text);
+	}
+}
+
+/* ---- the judgement ---- */
+
+static void tell_refused(struct telling *t, const struct connection *c)
+{
+	const struct weir_sock_record *known = connection_known(c);
+	enum weir_refusal reason = connection_refusal(c);
+	const struct weir_sock *s = &known->sock;
+
+	if (reason == WEIR_REFUSALS)
+		step(t, "judgement", "stays on TCP: it was short-cut, and was given back");
+	else
+		step(t, "judgement", "stays on TCP: %s", sock_refusal_texts[reason]);
+	if (s->again_ns == WEIR_NEVER)
+		step(t, "again", "it is not looked at again");
+	else
+		step(t, "again", "it is looked at again %s%s%d more segments with data",
+		     s->again_ns > known->ns ? "in " : "after",
+		     s->again_ns > known->ns ? time_text(s->again_ns - known->ns) : "",
+		     WEIR_AGAIN_SEGS);
+	if (reason != WEIR_REFUSALS)
+		step(t, "remedy", "%s", remedies[reason]);
+}
+
+static void tell_judged_now(struct telling *t, const struct connection *c)
+{
+	struct sock_judgement j = sock_judge(c->end);
+
+	switch (j.verdict) {
+	case SOCK_PROMOTE:
+		step(t, "judgement",
+		     "requests and answers, read by recvmsg() without sleeping: it is "
+		     "about to be short-cut");
+		break;
+	case SOCK_REFUSE:
+		step(t, "judgement", "by what the %s does it stays on TCP: %s", end_name(j.end),
+		     sock_refusal_texts[j.reason]);
+		step(t, "remedy", "%s", remedies[j.reason]);
+		break;
+	default: step(t, "judgement", "not enough was seen yet to tell"); break;
+	}
+}
+
+static void tell_unpaired(struct telling *t, const struct connection *c)
+{
+	const struct weir_sock_record *known = connection_known(c);
+
+	step(t, "judgement",
+	     known->sock.confirmed ? "stays on TCP: its other end has closed"
+				   : "stays on TCP: only one end is known");
+	if (!known->sock.confirmed)
+		step(t, "remedy",
+		     "both ends must be sockets of attached cgroups of this host, and the port of "
+		     "the accepting one among --port; what is only seen at one end is forgotten "
+		     "after a minute");
+}
+
+static void tell_state(struct telling *t, const struct connection *c, const struct sock_known *k)
+{
+	switch (c->state) {
+	case CONNECTION_SHORTCUT:
+		step(t, "judgement", "short-cut for %s",
+		     time_text(connection_known(c)->ns - c->pair.since_ns));
+		break;
+	case CONNECTION_JOINING:
+		step(t, "judgement", "is being put on the short cut; its sends go by TCP still");
+		break;
+	case CONNECTION_LEAVING:
+		step(t, "judgement",
+		     "its sends go by TCP; it leaves the short cut when all is read "
+		     "and nobody waits inside of recv(), or when it closes");
+		break;
+	case CONNECTION_UNPAIRED: tell_unpaired(t, c); break;
+	case CONNECTION_TCP: tell_refused(t, c); break;
+	case CONNECTION_OBSERVED: tell_judged_now(t, c); break;
+	default:
+		step(t, "judgement",
+		     "not judged yet: it takes %d segments with data, and a tenth of a second",
+		     WEIR_OBSERVE_SEGS);
+		break;
+	}
+	if (!k->tender && c->state != CONNECTION_SHORTCUT)
+		step(t, "remedy", "nobody tends, so that nothing is promoted: 'weir run'");
+	if (!k->on)
+		step(t, "remedy",
+		     "the short cut is switched off: 'weir sock attach' switches it on");
+}
+
+static json_t *end_json(const struct weir_sock_record *r)
+{
+	char local[SOCK_END_TEXT], remote[SOCK_END_TEXT];
+	struct sock_end l, m;
+
+	if (!r)
+		return json_null();
+	l = sock_local(r);
+	m = sock_remote(r);
+	sock_end_format(&l, local);
+	sock_end_format(&m, remote);
+	return json_pack(
+		"{s:s, s:s, s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "local",
+		local, "remote", remote, "tcp_state", tcp_state(r->tcp_state), "netns",
+		(json_int_t)r->netns, "cookie", (json_int_t)r->sock.cookie, "nonblocking",
+		!!(r->flags & WEIR_SOCK_NONBLOCK), "unread_memory_bytes", (json_int_t)r->queued,
+		"tcp_bytes_sent", (json_int_t)r->bytes_sent, "tcp_bytes_received",
+		(json_int_t)r->bytes_received, "reads", (json_int_t)r->sock.evidence.recvs,
+		"empty_reads", (json_int_t)r->sock.evidence.empty, "sends",
+		(json_int_t)r->sock.evidence.sends, "turns", (json_int_t)r->sock.evidence.turns,
+		"unseen_reads", (json_int_t)r->sock.evidence.odd);
+}
+
+json_t *why_connection(const struct connection *c, const struct sock_known *k)
+{
+	struct telling t = {.steps = json_array()};
+	json_t *o = connection_json(c, k->scopes, k->scope_count);
+
+	tell_addresses(&t, c, k);
+	for (int end = 0; end < WEIR_ENDS; end++) {
+		tell_socket(&t, c, end);
+		tell_evidence(&t, c, end);
+	}
+	tell_traffic(&t, c);
+	tell_state(&t, c, k);
+	json_object_set_new(o, "known", json_true());
+	json_object_set_new(o, "ends",
+			    json_pack("{s:o, s:o}", "client", end_json(c->end[WEIR_CONNECTED]),
+				      "server", end_json(c->end[WEIR_ACCEPTED])));
+	json_object_set_new(o, "steps", t.steps);
+	return o;
+}
