@@ -85,6 +85,20 @@ void pin_to(long cpu)
 		die("sched_setaffinity");
 }
 
+void allow_files(long count)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur >= (rlim_t)count)
+		return;
+	limit.rlim_cur = count;
+	if (limit.rlim_max < (rlim_t)count)
+		limit.rlim_max = count;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		die("setrlimit");
+}
+
 static void enter_netns(const char *name)
 {
 	static int original = -1;
@@ -105,22 +119,37 @@ static void enter_netns(const char *name)
 	close(fd);
 }
 
+/* The process's own cgroup, below where cgroup2 is mounted. */
+static void own_cgroup(char *path, size_t size)
+{
+	char line[4096], mount[1024] = "", own[2048] = "";
+	FILE *mounts = fopen("/proc/mounts", "r"), *cgroups = fopen("/proc/self/cgroup", "r");
+
+	while (mounts && fgets(line, sizeof(line), mounts))
+		if (sscanf(line, "%*s %1023s cgroup2 ", mount) == 1 && strstr(line, " cgroup2 "))
+			break;
+	while (cgroups && fgets(line, sizeof(line), cgroups))
+		if (!strncmp(line, "0::", 3))
+			sscanf(line, "0::%2047[^\n]", own);
+	if (!mounts || !cgroups || !*mount || !*own)
+		die("cgroup2");
+	fclose(mounts);
+	fclose(cgroups);
+	snprintf(path, size, "%s%s", mount, own);
+}
+
 static void enter_cgroup(const char *path)
 {
-	static int original = -1;
+	static char original[3072];
 	char procs[4096];
 	int fd;
 
-	if (original < 0 && !path)
-		return;
-	if (path) {
-		snprintf(procs, sizeof(procs), "%s/cgroup.procs", path);
-		fd = open(procs, O_WRONLY | O_CLOEXEC);
-	} else {
-		fd = dup(original);
-	}
+	if (!*original)
+		own_cgroup(original, sizeof(original));
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", path ? path : original);
+	fd = open(procs, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "0", 1) != 1)
-		die(path ? path : "cgroup");
+		die(procs);
 	close(fd);
 }
 
@@ -133,7 +162,7 @@ void enter(enum side side)
 	entered = side;
 	if (net.netns[CLIENT] || net.netns[SERVER])
 		enter_netns(net.netns[side]);
-	if (net.cgroup[side])
+	if (net.cgroup[CLIENT] || net.cgroup[SERVER])
 		enter_cgroup(net.cgroup[side]);
 }
 

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,7 +17,7 @@
 #define EVENTS	 256
 #define TICK_MS	 5
 #define PER_TICK 20 /* connections begun */
-#define LATE_S	 2
+#define LATE_S	 1
 #define KEEP_MS	 50 /* between looks at a connection that has ended */
 
 static struct {
@@ -79,7 +78,7 @@ void pairs_help(void)
 
 static uint64_t secret_of(enum side side)
 {
-	return option.secret + side;
+	return option.serve || option.connect ? option.secret : option.secret + side;
 }
 
 static struct line *begin(int fd, enum side side)
@@ -104,6 +103,8 @@ static struct line *begin(int fd, enum side side)
 
 static void end(struct line *l)
 {
+	if (l->awaits && now() - l->since > LATE_S)
+		tally.late++;
 	tally.by_tcp += tcp_bytes_sent(l->fd);
 	close(l->fd);
 	lines[l->fd] = NULL;
@@ -197,11 +198,14 @@ static void hear(struct line *l)
 /* A connection whose peer has gone: nothing may come any more. */
 static void try_on(struct line *l, double t)
 {
-	unsigned char rest[LARGEST];
+	unsigned char rest[LARGEST] = "";
+	uint64_t secret;
 	ssize_t done = recv(l->fd, rest, sizeof(rest), 0);
 
 	if (done > 0) {
-		fprintf(stderr, "sock: %zd bytes after the end\n", done);
+		memcpy(&secret, rest, sizeof(secret));
+		fprintf(stderr, "sock: %zd bytes after the end, of %llu\n", done,
+			(unsigned long long)secret);
 		tally.after_end += done;
 	}
 	send(l->fd, rest, option.size, MSG_NOSIGNAL);
@@ -218,10 +222,8 @@ static void tick(struct line *l, double t)
 	if (l->side != CLIENT || t < l->due)
 		return;
 	if (l->awaits) {
-		if (t - l->since < LATE_S)
-			return;
-		tally.late++;
-		end(l);
+		if (t - l->since > LATE_S)
+			end(l);
 		return;
 	}
 	if (t >= l->life_end) {
@@ -316,16 +318,13 @@ static void report(void)
 int pairs(int argc, char **argv)
 {
 	int listener = -1;
-	struct rlimit files;
 
 	dice = mix(getpid()) ^ mix((uint64_t)(now() * 1e9));
 	parse_options(argc, argv, options, NULL);
 	if (!option.secret)
 		option.secret = mix(dice) >> 8;
 	line_room = 2 * option.connections + 64;
-	files = (struct rlimit){line_room, line_room};
-	if (line_room > 1024 && setrlimit(RLIMIT_NOFILE, &files))
-		die("setrlimit");
+	allow_files(line_room);
 	lines = calloc(line_room, sizeof(*lines));
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	end_time = now() + option.seconds;

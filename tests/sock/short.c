@@ -197,6 +197,7 @@ int short_lived(int argc, char **argv)
 
 	parse_options(argc, argv, options, NULL);
 	result = shared_memory(sizeof(*result));
+	allow_files(FILES);
 	listener = net_listen(1024);
 	right = run_ends(serve, ask, &listener, option.seconds + 10) && !result->failed &&
 		!result->wrong && result->connections;

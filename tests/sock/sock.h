@@ -93,6 +93,7 @@ double now(void); /* seconds */
 double cpu_used(void);
 void pause_ms(double ms);
 void pin_to(long cpu);
+void allow_files(long count);
 /* The process works in the network namespace and cgroup of this side from now on. */
 void enter(enum side side);
 /* Learns the port if any would do. */

@@ -16,6 +16,7 @@ struct stress_option option = {.connections = 200,
 			       .seconds = 5,
 			       .bulk = 150000,
 			       .think = 8,
+			       .exchanges = 24,
 			       .hang = 10,
 			       .slow = 10,
 			       .edge = 2};
@@ -31,6 +32,8 @@ static const struct option_line options[] = {
 	 "or when this many were sent; 0: no limit"},
 	{"--bulk", OPTION_NUMBER, &option.bulk, 1, 1 << 30, NULL,
 	 "largest bulk phase, bytes each way"},
+	{"--exchanges", OPTION_NUMBER, &option.exchanges, 1, 100000, NULL,
+	 "least of a phase of them"},
 	{"--think", OPTION_NUMBER, &option.think, 0, 1000, NULL, "mean ms between exchanges"},
 	{"--hang", OPTION_NUMBER, &option.hang, 1, 600, NULL,
 	 "seconds without progress that are an error"},
@@ -120,6 +123,7 @@ int stress(int argc, char **argv)
 	bool ran;
 
 	parse_options(argc, argv, options, NULL);
+	allow_files(2 * option.connections + 64); /* and one for each sendfile() under way */
 	links = shared_memory(option.connections * sizeof(*links));
 	tally = shared_memory(sizeof(*tally));
 	listener = net_listen(option.connections);

@@ -38,7 +38,7 @@ struct tally {
 };
 
 struct stress_option {
-	long connections, seed, seconds, bytes, bulk, think, hang, damage, slow, edge;
+	long connections, seed, seconds, bytes, bulk, think, exchanges, hang, damage, slow, edge;
 };
 
 enum damage {

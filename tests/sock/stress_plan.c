@@ -42,7 +42,7 @@ void plan_next(struct plan *plan, struct step *step, struct link *link, bool cli
 
 	if (step->kind == STEP_BULK || !plan->phase) {
 		plan->phase++;
-		plan->left = 24 + roll(dice, 40);
+		plan->left = option.exchanges + roll(dice, 40);
 		if (client && over)
 			link->last_phase = plan->phase;
 	}
