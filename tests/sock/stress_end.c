@@ -123,10 +123,6 @@ static void part(struct end *e)
 		e->answered = true;
 		e->send_goal += e->step.size[e->side];
 	}
-	if (e->seen_end && e->in->prefix) {
-		finish(e);
-		return;
-	}
 	if (!e->answered || e->sent < e->send_goal || e->send_due > now())
 		return;
 	if (parting == (e->side == CLIENT ? PART_CLIENT_RESET : PART_SERVER_RESET)) {
@@ -157,6 +153,9 @@ static void part(struct end *e)
 
 static void advance(struct end *e)
 {
+	/* A RST may overtake what this step waits for. */
+	if (e->seen_end && e->in->prefix)
+		finish(e);
 	while (e->fd >= 0 && e->step.kind != STEP_PART) {
 		bool over = now() > e->life_end || tally->over || stopped;
 
