@@ -16,19 +16,20 @@ struct reader {
 	__u32 queued; /* bytes */
 };
 
+extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
+
 /* tcp_sock memory is type-safe and cookies are never used again: if the cookie is the peer's after
- * all else was read, what was read is the peer's. */
+ * all else was read, what was read is the peer's. Reads of what is not mapped any more give 0. */
 static __always_inline bool look_at(const struct weir_pair *p, __u32 end, struct reader *r)
 {
-	const struct tcp_sock *tp = (const void *)p->sock[end];
-	const struct sock *sk = (const void *)tp;
-	__u64 cookie = 0;
+	__u64 address = end ? p->sock[1] : p->sock[0], cookie = end ? p->cookie[1] : p->cookie[0];
+	const struct tcp_sock *tp;
 
-	if (bpf_core_read(&r->copied_seq, sizeof(r->copied_seq), &tp->copied_seq) ||
-	    bpf_core_read(&r->queued, sizeof(r->queued), &sk->sk_backlog.rmem_alloc) ||
-	    bpf_core_read(&cookie, sizeof(cookie), &sk->__sk_common.skc_cookie))
-		return false;
-	return cookie == p->cookie[end];
+	tp = bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct tcp_sock));
+	r->copied_seq = *(volatile __u32 *)&tp->copied_seq;
+	r->queued = *(volatile int *)&tp->inet_conn.icsk_inet.sk.sk_backlog.rmem_alloc.counter;
+	return *(volatile __s64 *)&tp->inet_conn.icsk_inet.sk.__sk_common.skc_cookie.counter ==
+	       (__s64)cookie;
 }
 
 static __always_inline struct weir_pair *pair_of(const struct weir_sock *s)
