@@ -129,14 +129,14 @@ attached() {
 	show_load '&'
 	load attached &
 	loading=$!
-	sleep $((SECONDS_EACH / 2))
+	sleep 1.5
 	weir sock show
+	"$WEIR" -n $DEMO -j sock show >"$SCRATCH/show"
 	weir sock why "$(connection)"
 	wait "$loading" || failed "wrk did not end well"
 	loading=''
 	say
 	say_load attached
-	"$WEIR" -n $DEMO -j sock show >"$SCRATCH/show"
 }
 
 detached() {
