@@ -162,6 +162,19 @@ struct sock_judgement sock_judge(const struct weir_sock_record *const ends[WEIR_
 	return j;
 }
 
+struct sock_judgement sock_judge_late(const struct weir_sock_record *const ends[WEIR_ENDS])
+{
+	for (int end = 0; end < WEIR_ENDS; end++) {
+		const struct weir_evidence *e = &ends[end]->sock.evidence;
+
+		/* Of several messages not one was read while we looked on, and yet they are gone. */
+		if (!e->recvs && ends[end]->copied_seq != e->copied &&
+		    ends[!end]->sock.evidence.sends >= TURNS)
+			return (struct sock_judgement){SOCK_REFUSE, WEIR_R_OTHER_READS, end};
+	}
+	return (struct sock_judgement){SOCK_REFUSE, WEIR_R_IDLE, WEIR_CONNECTED};
+}
+
 __u64 sock_judge_again(enum weir_refusal reason, unsigned int refusals)
 {
 	unsigned int doublings = refusals < 6 ? refusals : 6;

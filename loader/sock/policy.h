@@ -20,6 +20,9 @@ struct sock_judgement {
 /* The two ends of a connection, by enum weir_end, from one walk. */
 struct sock_judgement sock_judge(const struct weir_sock_record *const ends[WEIR_ENDS]);
 
+/* Of one that still had to wait when the time for it was over: why it is refused. */
+struct sock_judgement sock_judge_late(const struct weir_sock_record *const ends[WEIR_ENDS]);
+
 /* When a refused connection is looked at again: ns from now, or WEIR_NEVER. `refusals` in a row. */
 __u64 sock_judge_again(enum weir_refusal reason, unsigned int refusals);
 

@@ -163,7 +163,7 @@ static int judge(struct tender *t, size_t index, bool *orders)
 	ends[WEIR_ACCEPTED] = &t->walker.record[other];
 	j = sock_judge(ends);
 	if (j.verdict == SOCK_WAIT && late)
-		j = (struct sock_judgement){.verdict = SOCK_REFUSE, .reason = WEIR_R_IDLE};
+		j = sock_judge_late(ends);
 	if (j.verdict == SOCK_WAIT)
 		return 0;
 	*orders = true;
