@@ -11,6 +11,7 @@
 #include "loader/base/options.h"
 #include "loader/host/netdev.h"
 #include "loader/out/out.h"
+#include "loader/sock/attach.h"
 
 static int parse_mode(const char *text, enum attach_mode *mode)
 {
@@ -114,6 +115,19 @@ static json_t *detached(const char *name)
 	return name ? json_pack("{s:[o]}", "detached", out_string(name)) : NULL;
 }
 
+/* Sockets that are short-cut would stay so, with nothing left that could end it. */
+static int give_sockets_back(struct instance *in)
+{
+	struct sock_detached sockets;
+	int err = sock_detach(in, NULL, false, &sockets);
+
+	if (!err && sockets.kept)
+		notice("%lu sockets with bytes unread or a reader waiting stay whole, send by TCP, "
+		       "and leave the short cut when they close",
+		       sockets.kept);
+	return err;
+}
+
 /* Everything goes, whatever its state, so nothing is cleared away first. */
 static int do_detach_all(void)
 {
@@ -122,7 +136,9 @@ static int do_detach_all(void)
 
 	if (err)
 		return err;
-	err = device_detach_all(&in);
+	err = give_sockets_back(&in);
+	if (!err)
+		err = device_detach_all(&in);
 	if (!err && options.json)
 		err = out_show(json_pack("{s:b}", "detached_all", 1), NULL, 0);
 	else if (!err)

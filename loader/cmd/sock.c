@@ -9,7 +9,6 @@
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/out/out.h"
-#include "loader/out/units.h"
 #include "loader/sock/firewall.h"
 #include "loader/sock/settings.h"
 #include "loader/sock/sock_view.h"
@@ -117,7 +116,7 @@ static void say_what_goes_blind(void)
 	}
 	if (!f.namespaces)
 		return;
-	notice("WARNING: netfilter rules are loaded %s%s: they still decide which connections "
+	notice("netfilter rules are loaded %s%s: they still decide which connections "
 	       "begin, but not about the bytes of those that are short-cut; a rule added later does "
 	       "not stop these, 'weir sock detach' does",
 	       f.here ? "here" : "in other network namespaces",
@@ -127,7 +126,7 @@ static void say_what_goes_blind(void)
 static int tell_attached(const struct instance *in, const struct sock_scope *scope, bool updated,
 			 int tender)
 {
-	char ports[SOCK_PORTS_TEXT], limit[UNIT_ROOM];
+	char ports[SOCK_PORTS_TEXT], limit[SOCK_LIMIT_TEXT];
 	const char *name = sock_scope_name(scope);
 	json_t *o;
 
@@ -139,7 +138,7 @@ static int tell_attached(const struct instance *in, const struct sock_scope *sco
 		return out_show(o, NULL, 0);
 	}
 	sock_ports_format(scope->config.port, scope->config.port_ranges, ports);
-	unit_format(limit, UNIT_BYTES, scope->config.limit);
+	sock_limit_format(scope->config.limit, limit);
 	if (!tender)
 		notice("nobody tends the sockets of instance '%s': until 'weir run' or 'weir sock "
 		       "attach' does, no connection is short-cut",

@@ -57,35 +57,46 @@ static bool is_asked_for(const struct connection *c, const void *data)
 	return has_end(c, &q->end[0]) && (q->count < 2 || has_end(c, &q->end[1]));
 }
 
-static int show_stranger(const struct question *q, const struct sock_known *known)
+/* All that the kernel knows to say of the sockets at these ends. */
+static int find_sockets(struct strangers *sockets, const struct question *q)
 {
-	struct strangers strangers;
-	int err;
-
-	err = strangers_find(&strangers, &q->end[0], q->count > 1 ? &q->end[1] : NULL);
-	if (err)
-		return err;
-	err = out_show(why_stranger(&strangers, &q->end[0], known), &table, 1);
-	strangers_free(&strangers);
-	return err;
+	return strangers_find(sockets, &q->end[0], q->count > 1 ? &q->end[1] : NULL);
 }
 
-static int show_many(const struct sock_known *known)
+static int show_one(const struct sock_known *known, const struct question *q)
 {
-	json_t *list = json_array();
-	int err;
+	struct strangers sockets;
+	json_t *document;
+	int err = find_sockets(&sockets, q);
 
-	if (!options.json) {
+	if (err)
+		return err;
+	document = known->connections.count
+			   ? why_connection(&known->connections.list[0], &sockets, known)
+			   : why_stranger(&sockets, &q->end[0], known);
+	strangers_free(&sockets);
+	return out_show(document, &table, 1);
+}
+
+static int show_many(const struct sock_known *known, const struct question *q)
+{
+	size_t count = known->connections.count;
+	json_t *list = json_array();
+	struct strangers sockets;
+	int err = find_sockets(&sockets, q);
+
+	for (size_t i = 0; !err && i < count; i++)
+		json_array_append_new(list,
+				      why_connection(&known->connections.list[i], &sockets, known));
+	if (err) {
 		json_decref(list);
-		err = out_show(json_pack("{s:o}", "connections", sock_known_json(known)),
-			       &sock_list_table, 1);
-		return err ? err
-			   : out_text("\n%zu connections have this end; name both ends of one",
-				      known->connections.count);
+		return err;
 	}
-	for (size_t i = 0; i < known->connections.count; i++)
-		json_array_append_new(list, why_connection(&known->connections.list[i], known));
-	return out_show(json_pack("{s:o}", "connections", list), NULL, 0);
+	strangers_free(&sockets);
+	err = out_show(json_pack("{s:o}", "connections", list), &sock_list_table, 1);
+	return err || options.json
+		       ? err
+		       : out_text("\n%zu connections have this end; name both ends of one", count);
 }
 
 int cmd_sock_why(struct args *args)
@@ -98,12 +109,8 @@ int cmd_sock_why(struct args *args)
 		err = sock_known_read(&known, is_asked_for, &question);
 	if (err)
 		return err;
-	if (!known.connections.count)
-		err = show_stranger(&question, &known);
-	else if (known.connections.count > 1)
-		err = show_many(&known);
-	else
-		err = out_show(why_connection(&known.connections.list[0], &known), &table, 1);
+	err = known.connections.count > 1 ? show_many(&known, &question)
+					  : show_one(&known, &question);
 	sock_known_free(&known);
 	return err;
 }

@@ -10,6 +10,7 @@
 #include "loader/base/error.h"
 #include "loader/out/out.h"
 #include "loader/rules/rules.h"
+#include "loader/sock/sock_view.h"
 
 static const struct column columns[] = {
 	COLUMN("device", "Device", UNIT_TEXT),
@@ -31,11 +32,18 @@ static const struct column instance_columns[] = {
 	COLUMN("backends", "Backends", UNIT_COUNT),
 };
 
+static const struct column socket_columns[] = {
+	COLUMN("cgroups", "Cgroups for sockets", UNIT_COUNT),
+	COLUMN("pairs", "Short-cut connections", UNIT_COUNT),
+	COLUMN("state", "State", UNIT_TEXT),
+};
+
 static const struct table tables[] = {
 	{.rows = "summary", COLUMNS(instance_columns)},
 	{.rows = "devices",
 	 .empty = "nothing is attached; 'weir attach DEV' begins",
 	 COLUMNS(columns)},
+	{.rows = "sockets", COLUMNS(socket_columns)},
 	{.rows = "other_instances", COLUMNS(instance_columns)},
 };
 
@@ -69,24 +77,43 @@ static json_t *other_instances(const struct instance *in)
 	return others;
 }
 
+/* One row, or none where no cgroup is attached. */
+static json_t *sockets(const struct sock_view *view)
+{
+	json_t *rows = json_array();
+	char text[PATH_MAX + 200];
+
+	if (!view->scope_count)
+		return rows;
+	sock_view_tender(view, text, sizeof(text));
+	json_array_append_new(
+		rows, json_pack("{s:i, s:I, s:o, s:o}", "cgroups", view->scope_count, "pairs",
+				(json_int_t)sock_view_pairs(view), "tender_process",
+				view->tender ? json_integer(view->tender) : json_null(), "state",
+				out_string(text)));
+	return rows;
+}
+
 static json_t *document(const struct instance *in, const struct device *list, size_t count,
-			const struct rule_set *set, const struct balance *b)
+			const struct rule_set *set, const struct balance *b,
+			const struct sock_view *view)
 {
 	json_t *devices = json_array();
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(devices, describe(&list[i]));
-	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o}", "summary", "instance",
-			 out_string(in->name), "devices", (int)count, "rules", (int)set->count,
-			 "prefixes", (int)set->prefix_count, "services", (int)b->service_count,
-			 "backends", (int)b->backend_count, "devices", devices, "other_instances",
-			 other_instances(in));
+	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o, s:o}", "summary",
+			 "instance", out_string(in->name), "devices", (int)count, "rules",
+			 (int)set->count, "prefixes", (int)set->prefix_count, "services",
+			 (int)b->service_count, "backends", (int)b->backend_count, "devices",
+			 devices, "sockets", sockets(view), "other_instances", other_instances(in));
 }
 
 int cmd_status(struct args *args)
 {
 	struct rule_set set = {};
 	struct balance balance = {};
+	struct sock_view view = {};
 	struct device *list;
 	struct instance in;
 	size_t count;
@@ -102,10 +129,13 @@ int cmd_status(struct args *args)
 		err = rules_get(&in, &set);
 		if (!err && in.exists)
 			err = services_get(&in, &balance);
+		if (!err)
+			err = sock_view_take(&view, &in);
 		instance_unlock(&in);
 		if (!err)
-			err = out_show(document(&in, list, count, &set, &balance), tables,
+			err = out_show(document(&in, list, count, &set, &balance, &view), tables,
 				       sizeof(tables) / sizeof(tables[0]));
+		sock_view_free(&view);
 		rule_set_free(&set);
 		balance_free(&balance);
 		devices_free(list, count);

@@ -274,6 +274,16 @@ int sock_limit_parse(const char *text, struct sock_settings *s)
 	return 0;
 }
 
+void sock_limit_format(__u32 bytes, char text[SOCK_LIMIT_TEXT])
+{
+	if (bytes % (1024 * 1024) == 0)
+		sprintf(text, "%uM", bytes / (1024 * 1024));
+	else if (bytes % 1024 == 0)
+		sprintf(text, "%uK", bytes / 1024);
+	else
+		sprintf(text, "%u", bytes);
+}
+
 int sock_pairs_parse(const char *text, struct sock_settings *s)
 {
 	long pairs;

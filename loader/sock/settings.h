@@ -9,6 +9,9 @@
 int sock_ports_parse(const char *text, struct sock_settings *s); /* "443,80,8000-8100", "any" */
 int sock_local_parse(const char *text, struct sock_settings *s); /* "10.0.0.0/8,fd00::/8", "any" */
 int sock_limit_parse(const char *text, struct sock_settings *s); /* "65536", "512K", "1M" */
+/* "512K", as it may be written. */
+#define SOCK_LIMIT_TEXT 16
+void sock_limit_format(__u32 bytes, char text[SOCK_LIMIT_TEXT]);
 int sock_pairs_parse(const char *text, struct sock_settings *s); /* "4096" */
 
 /* Those of a cgroup that is attached, to be changed in part. */

@@ -9,7 +9,6 @@
 
 #include "loader/base/error.h"
 #include "loader/out/out.h"
-#include "loader/out/units.h"
 #include "policy.h"
 #include "settings.h"
 #include "tend.h"
@@ -29,29 +28,35 @@ static int read_maps(struct sock_view *v, const struct instance *in, struct sock
 	return err;
 }
 
-int sock_view_read(struct sock_view *v)
+static int take(struct sock_view *v, const struct instance *in, struct sock_stats *now)
 {
-	struct sock_stats now = {};
-	struct instance in;
-	int err = instance_open(&in, false);
+	int err;
 
-	if (err)
-		return err;
 	sock_scopes_free(v->scopes, v->scope_count);
 	v->scopes = NULL;
-	v->scope_count = sock_scopes(&in, &v->scopes);
-	if (v->scope_count < 0) {
+	v->tender = 0;
+	v->on = false;
+	v->scope_count = sock_scopes(in, &v->scopes);
+	if (v->scope_count <= 0) {
 		err = v->scope_count;
 		v->scope_count = 0;
+		return err;
 	}
-	if (!err && v->scope_count)
-		err = read_maps(v, &in, &now);
+	err = read_maps(v, in, now);
+	if (!err)
+		v->tender = tender_process(in);
 	/* Links that a damaged instance has left, without maps. */
 	if (err == -ENOENT && !failure())
 		err = fail(err, "the socket programs' maps are not there; 'weir sock detach --all' "
 				"and 'weir sock attach' make them again");
-	v->tender = !err && v->scope_count ? tender_process(&in) : 0;
-	instance_close(&in);
+	return err;
+}
+
+int sock_view_take(struct sock_view *v, const struct instance *in)
+{
+	struct sock_stats now = {};
+	int err = take(v, in, &now);
+
 	if (err) {
 		sock_stats_free(&now);
 		return err;
@@ -60,6 +65,17 @@ int sock_view_read(struct sock_view *v)
 	v->before = v->now;
 	v->now = now;
 	return 0;
+}
+
+int sock_view_read(struct sock_view *v)
+{
+	struct instance in;
+	int err = instance_open(&in, false);
+
+	if (!err)
+		err = sock_view_take(v, &in);
+	instance_close(&in);
+	return err;
 }
 
 void sock_view_free(struct sock_view *v)
@@ -156,11 +172,11 @@ json_t *sock_scope_json(const struct sock_scope *scope)
 /* Its settings in words, for the line below its counters. */
 static void set_note(json_t *o, const struct sock_scope *scope)
 {
-	char ports[SOCK_PORTS_TEXT], limit[UNIT_ROOM], local[SOCK_PREFIX_TEXT] = "anywhere";
+	char ports[SOCK_PORTS_TEXT], limit[SOCK_LIMIT_TEXT], local[SOCK_PREFIX_TEXT] = "anywhere";
 	char text[SOCK_PORTS_TEXT + SOCK_PREFIX_TEXT + 160], more[32] = "";
 
 	sock_ports_format(scope->config.port, scope->config.port_ranges, ports);
-	unit_format(limit, UNIT_BYTES, scope->config.limit);
+	sock_limit_format(scope->config.limit, limit);
 	if (scope->local_count)
 		sock_prefix_format(&scope->local[0], local);
 	if (scope->local_count > 1)
@@ -365,6 +381,15 @@ json_t *sock_view_rows(const struct sock_view *v, __u64 only)
 		json_decref(ports);
 	}
 	return rows;
+}
+
+__u64 sock_view_pairs(const struct sock_view *v)
+{
+	__u64 pairs = 0;
+
+	for (size_t i = 0; i < v->now.count; i++)
+		pairs += v->now.port[i].live;
+	return pairs;
 }
 
 void sock_view_tender(const struct sock_view *v, char *text, size_t room)

@@ -20,6 +20,8 @@ struct sock_view {
 /* Opens the instance for the time of the reading; the one before it is kept for rates. 0 or < 0 with
  * a fail() line. */
 int sock_view_read(struct sock_view *view);
+/* The same in an instance that is open. */
+int sock_view_take(struct sock_view *view, const struct instance *in);
 void sock_view_free(struct sock_view *view);
 
 /* "/docker"; "#1234" for a cgroup that was removed. The text is valid until the next call but 3. */
@@ -37,6 +39,8 @@ json_t *sock_scope_json(const struct sock_scope *scope);
 json_t *sock_view_json(const struct sock_view *view, __u64 only);
 /* A row for each cgroup and port, as a stream shows them: an array. */
 json_t *sock_view_rows(const struct sock_view *view, __u64 only);
+/* Connections that are short-cut now. */
+__u64 sock_view_pairs(const struct sock_view *view);
 /* One line: who tends, or what it means that nobody does. */
 void sock_view_tender(const struct sock_view *view, char *text, size_t room);
 

@@ -3,13 +3,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
 
 #include "loader/out/out.h"
 #include "loader/out/units.h"
 #include "policy.h"
-#include "settings.h"
 
 /* What to do about a refusal. */
 static const char *const remedies[WEIR_REFUSALS] = {
@@ -32,6 +29,7 @@ static const char *const remedies[WEIR_REFUSALS] = {
 		"let the program do without SO_RCVLOWAT; it is not obeyed on the short cut",
 	[WEIR_R_BUSY_POLL] = "no SO_BUSY_POLL in the program, 'sysctl net.core.busy_read=0' on the "
 			     "host; it does nothing between local sockets",
+	[WEIR_R_OPTIONS] = "nothing: the program asked for what only packets can do",
 	[WEIR_R_URGENT_PORT] = "nothing: urgent data needs TCP",
 	[WEIR_R_OTHER_MAP] =
 		"a socket can be in one sockmap with programs only; 'bpftool map' lists "
@@ -40,22 +38,15 @@ static const char *const remedies[WEIR_REFUSALS] = {
 	[WEIR_R_TWICE] = "nothing: a connection is short-cut only if its ends are beyond doubt",
 };
 
-struct telling {
-	json_t *steps;
-};
-
-static void step(struct telling *t, const char *name, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void step(struct telling *t, const char *name, const char *format, ...)
+void why_step(json_t *steps, const char *name, const char *format, ...)
 {
-	char text[1024];
+	char text[PATH_MAX + 512];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	json_array_append_new(t->steps,
+	json_array_append_new(steps,
 			      json_pack("{s:s, s:o}", "step", name, "says", out_string(text)));
 }
 
@@ -103,24 +94,27 @@ static const char *end_name(int end)
 
 /* ---- an end ---- */
 
-static const struct {
+struct meaning {
 	__u32 flag;
 	const char *text;
-} options_set[] =
-	{
-		{WEIR_SOCK_ZEROCOPY, "SO_ZEROCOPY"},
-		{WEIR_SOCK_ULP, "an upper layer protocol"},
-		{WEIR_SOCK_LOWAT, "SO_RCVLOWAT"},
-		{WEIR_SOCK_BUSY, "SO_BUSY_POLL"},
-		{WEIR_SOCK_URGENT, "urgent data"},
-		{WEIR_SOCK_TWICE, "claimed by another socket as well"},
-},
-  calls_seen[] = {
-	  {WEIR_SAW_BLOCKING, "reads that may sleep"},
-	  {WEIR_SAW_WAITALL, "MSG_WAITALL"},
-	  {WEIR_SAW_OOB, "MSG_OOB"},
-	  {WEIR_SAW_TRUNC, "MSG_TRUNC"},
-	  {WEIR_SAW_ZEROCOPY, "MSG_ZEROCOPY"},
+};
+
+static const struct meaning options_set[] = {
+	{WEIR_SOCK_ZEROCOPY, "SO_ZEROCOPY"},
+	{WEIR_SOCK_ULP, "an upper layer protocol"},
+	{WEIR_SOCK_LOWAT, "SO_RCVLOWAT"},
+	{WEIR_SOCK_BUSY, "SO_BUSY_POLL"},
+	{WEIR_SOCK_OPTIONS, "an option that needs packets"},
+	{WEIR_SOCK_URGENT, "urgent data"},
+	{WEIR_SOCK_TWICE, "claimed by another socket as well"},
+};
+
+static const struct meaning calls_seen[] = {
+	{WEIR_SAW_BLOCKING, "reads that may sleep"},
+	{WEIR_SAW_WAITALL, "MSG_WAITALL"},
+	{WEIR_SAW_OOB, "MSG_OOB"},
+	{WEIR_SAW_TRUNC, "MSG_TRUNC"},
+	{WEIR_SAW_ZEROCOPY, "MSG_ZEROCOPY"},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -134,14 +128,13 @@ static const char *tcp_state(__u8 state)
 	return state < COUNT(names) ? names[state] : "?";
 }
 
-static void tell_socket(struct telling *t, const struct connection *c, int end)
+static void tell_socket(json_t *steps, const struct connection *c, int end)
 {
 	const struct weir_sock_record *r = c->end[end];
 	struct words w = {};
 
 	if (!r) {
-		step(t, end_name(end),
-		     "not seen: this end is no socket of an attached cgroup, or not of this host");
+		why_step(steps, end_name(end), "not seen");
 		return;
 	}
 	also(&w, "%s", tcp_state(r->tcp_state));
@@ -154,10 +147,10 @@ static void tell_socket(struct telling *t, const struct connection *c, int end)
 		also(&w, "%s of memory with unread bytes", bytes_text(r->queued));
 	also(&w, "by TCP %s sent and %s received", bytes_text(r->bytes_sent),
 	     bytes_text(r->bytes_received));
-	step(t, end_name(end), "%s", w.text);
+	why_step(steps, end_name(end), "%s", w.text);
 }
 
-static void tell_evidence(struct telling *t, const struct connection *c, int end)
+static void tell_evidence(json_t *steps, const struct connection *c, int end)
 {
 	const struct weir_sock_record *r = c->end[end];
 	const struct weir_evidence *e;
@@ -166,6 +159,8 @@ static void tell_evidence(struct telling *t, const struct connection *c, int end
 	if (!r || r->sock.state == WEIR_SOCK_BORN)
 		return;
 	e = &r->sock.evidence;
+	if (!e->recvs && !e->empty && !e->sends)
+		return;
 	also(&w, "%u reads gave %s", e->recvs, bytes_text(e->received));
 	also(&w, "%u found nothing", e->empty);
 	also(&w, "%u sends took %s", e->sends, bytes_text(e->sent));
@@ -175,14 +170,13 @@ static void tell_evidence(struct telling *t, const struct connection *c, int end
 	for (size_t i = 0; i < COUNT(calls_seen); i++)
 		if (e->saw & calls_seen[i].flag)
 			also(&w, "%s", calls_seen[i].text);
-	step(t, end == WEIR_CONNECTED ? "client calls" : "server calls", "when observed: %s",
-	     w.text);
+	why_step(steps, end == WEIR_CONNECTED ? "client calls" : "server calls",
+		 "when observed: %s", w.text);
 }
 
 /* ---- the connection ---- */
 
-static void tell_addresses(struct telling *t, const struct connection *c,
-			   const struct sock_known *k)
+static void tell_addresses(json_t *steps, const struct connection *c, const struct sock_known *k)
 {
 	const struct weir_sock_record *known = connection_known(c);
 	struct sock_end client = connection_client(c), server = connection_server(c);
@@ -190,9 +184,9 @@ static void tell_addresses(struct telling *t, const struct connection *c,
 
 	sock_end_format(&client, from);
 	sock_end_format(&server, to);
-	step(t, "connection", "%s to %s, known for %s, cgroup %s", from, to,
-	     time_text(known->ns - known->sock.born_ns),
-	     sock_cgroup_label(k->scopes, k->scope_count, known->sock.cgroup));
+	why_step(steps, "connection", "%s to %s, known for %s, cgroup %s", from, to,
+		 time_text(known->ns - known->sock.born_ns),
+		 sock_cgroup_label(k->scopes, k->scope_count, known->sock.cgroup));
 	if (c->end[WEIR_CONNECTED] && c->end[WEIR_ACCEPTED]) {
 		struct sock_end seen_server = sock_remote(c->end[WEIR_CONNECTED]);
 		struct sock_end seen_client = sock_remote(c->end[WEIR_ACCEPTED]);
@@ -201,13 +195,13 @@ static void tell_addresses(struct telling *t, const struct connection *c,
 			return;
 		sock_end_format(&seen_server, to);
 		sock_end_format(&seen_client, from);
-		step(t, "nat",
-		     "the client knows the server as %s, the server knows the client as %s", to,
-		     from);
+		why_step(steps, "nat",
+			 "the client knows the server as %s, the server knows the client as %s", to,
+			 from);
 	}
 }
 
-static void tell_traffic(struct telling *t, const struct connection *c)
+static void tell_traffic(json_t *steps, const struct connection *c)
 {
 	for (int end = 0; end < WEIR_ENDS && c->pair.state != WEIR_PAIR_FREE; end++) {
 		const struct weir_way *way = &c->pair.way[end];
@@ -226,95 +220,106 @@ static void tell_traffic(struct telling *t, const struct connection *c)
 			also(&w, "%llu as small ones without an answer", way->streamed);
 		if (way->missed)
 			also(&w, "%u as the other socket was gone", way->missed);
-		step(t, end == WEIR_CONNECTED ? "from client" : "from server", "%s", w.text);
+		why_step(steps, end == WEIR_CONNECTED ? "from client" : "from server", "%s",
+			 w.text);
 	}
 }
 
 /* ---- the judgement ---- */
 
-static void tell_refused(struct telling *t, const struct connection *c)
+static void tell_refused(json_t *steps, const struct connection *c)
 {
 	const struct weir_sock_record *known = connection_known(c);
 	enum weir_refusal reason = connection_refusal(c);
 	const struct weir_sock *s = &known->sock;
 
 	if (reason == WEIR_REFUSALS)
-		step(t, "judgement", "stays on TCP: it was short-cut, and was given back");
+		why_step(steps, "judgement", "stays on TCP: it was short-cut, and was given back");
 	else
-		step(t, "judgement", "stays on TCP: %s", sock_refusal_texts[reason]);
+		why_step(steps, "judgement", "stays on TCP: %s", sock_refusal_texts[reason]);
 	if (s->again_ns == WEIR_NEVER)
-		step(t, "again", "it is not looked at again");
+		why_step(steps, "again", "never: it stays there");
+	else if (s->again_ns > known->ns)
+		why_step(steps, "again", "in %s, once it has %d more segments with data",
+			 time_text(s->again_ns - known->ns), WEIR_AGAIN_SEGS);
 	else
-		step(t, "again", "it is looked at again %s%s%d more segments with data",
-		     s->again_ns > known->ns ? "in " : "after",
-		     s->again_ns > known->ns ? time_text(s->again_ns - known->ns) : "",
-		     WEIR_AGAIN_SEGS);
+		why_step(steps, "again", "once it has %d more segments with data", WEIR_AGAIN_SEGS);
 	if (reason != WEIR_REFUSALS)
-		step(t, "remedy", "%s", remedies[reason]);
+		why_step(steps, "remedy", "%s", remedies[reason]);
 }
 
-static void tell_judged_now(struct telling *t, const struct connection *c)
+static void tell_judged_now(json_t *steps, const struct connection *c)
 {
 	struct sock_judgement j = sock_judge(c->end);
 
 	switch (j.verdict) {
 	case SOCK_PROMOTE:
-		step(t, "judgement",
-		     "requests and answers, read by recvmsg() without sleeping: it is "
-		     "about to be short-cut");
+		why_step(steps, "judgement",
+			 "requests and answers, read by recvmsg() without sleeping: it is "
+			 "about to be short-cut");
 		break;
 	case SOCK_REFUSE:
-		step(t, "judgement", "by what the %s does it stays on TCP: %s", end_name(j.end),
-		     sock_refusal_texts[j.reason]);
-		step(t, "remedy", "%s", remedies[j.reason]);
+		why_step(steps, "judgement", "by what the %s does it stays on TCP: %s",
+			 end_name(j.end), sock_refusal_texts[j.reason]);
+		why_step(steps, "remedy", "%s", remedies[j.reason]);
 		break;
-	default: step(t, "judgement", "not enough was seen yet to tell"); break;
+	default: why_step(steps, "judgement", "not enough was seen yet to tell"); break;
 	}
 }
 
-static void tell_unpaired(struct telling *t, const struct connection *c)
+/* One end is known: what the kernel tells of its socket and of the other one says more. */
+static void tell_unpaired(json_t *steps, const struct connection *c,
+			  const struct strangers *sockets, const struct sock_known *k)
 {
 	const struct weir_sock_record *known = connection_known(c);
+	struct sock_end local = sock_local(known), remote = sock_remote(known);
 
-	step(t, "judgement",
-	     known->sock.confirmed ? "stays on TCP: its other end has closed"
-				   : "stays on TCP: only one end is known");
-	if (!known->sock.confirmed)
-		step(t, "remedy",
-		     "both ends must be sockets of attached cgroups of this host, and the port of "
-		     "the accepting one among --port; what is only seen at one end is forgotten "
-		     "after a minute");
+	if (known->sock.confirmed) {
+		why_step(steps, "judgement", "stays on TCP: its other end has closed");
+		return;
+	}
+	for (size_t i = 0; i < sockets->count; i++) {
+		const struct stranger *s = &sockets->list[i];
+
+		if (!sock_end_equal(&s->local, &local) || !sock_end_equal(&s->remote, &remote))
+			continue;
+		why_outside(steps, s, stranger_peer(sockets, s), known->sock.port, k);
+		return;
+	}
+	why_step(steps, "judgement", "stays on TCP: only one end is known");
 }
 
-static void tell_state(struct telling *t, const struct connection *c, const struct sock_known *k)
+static void tell_state(json_t *steps, const struct connection *c, const struct strangers *sockets,
+		       const struct sock_known *k)
 {
 	switch (c->state) {
 	case CONNECTION_SHORTCUT:
-		step(t, "judgement", "short-cut for %s",
-		     time_text(connection_known(c)->ns - c->pair.since_ns));
+		why_step(steps, "judgement", "short-cut for %s",
+			 time_text(connection_known(c)->ns - c->pair.since_ns));
 		break;
 	case CONNECTION_JOINING:
-		step(t, "judgement", "is being put on the short cut; its sends go by TCP still");
+		why_step(steps, "judgement",
+			 "is being put on the short cut; its sends go by TCP still");
 		break;
 	case CONNECTION_LEAVING:
-		step(t, "judgement",
-		     "its sends go by TCP; it leaves the short cut when all is read "
-		     "and nobody waits inside of recv(), or when it closes");
+		why_step(steps, "judgement",
+			 "its sends go by TCP; it leaves the short cut when all is read "
+			 "and nobody waits inside of recv(), or when it closes");
 		break;
-	case CONNECTION_UNPAIRED: tell_unpaired(t, c); break;
-	case CONNECTION_TCP: tell_refused(t, c); break;
-	case CONNECTION_OBSERVED: tell_judged_now(t, c); break;
+	case CONNECTION_UNPAIRED: tell_unpaired(steps, c, sockets, k); break;
+	case CONNECTION_TCP: tell_refused(steps, c); break;
+	case CONNECTION_OBSERVED: tell_judged_now(steps, c); break;
 	default:
-		step(t, "judgement",
-		     "not judged yet: it takes %d segments with data, and a tenth of a second",
-		     WEIR_OBSERVE_SEGS);
+		why_step(steps, "judgement",
+			 "not judged yet: it takes %d segments with data, and a tenth of a second",
+			 WEIR_OBSERVE_SEGS);
 		break;
 	}
 	if (!k->tender && c->state != CONNECTION_SHORTCUT)
-		step(t, "remedy", "nobody tends, so that nothing is promoted: 'weir run'");
+		why_step(steps, "remedy", "nobody tends, so that nothing is promoted: 'weir run'");
 	if (!k->on)
-		step(t, "remedy",
-		     "the short cut is switched off: 'weir sock attach' switches it on");
+		why_step(steps, "remedy",
+			 "the short cut is switched off: 'weir sock attach' switches it on");
 }
 
 static json_t *end_json(const struct weir_sock_record *r)
@@ -340,22 +345,23 @@ static json_t *end_json(const struct weir_sock_record *r)
 		"unseen_reads", (json_int_t)r->sock.evidence.odd);
 }
 
-json_t *why_connection(const struct connection *c, const struct sock_known *k)
+json_t *why_connection(const struct connection *c, const struct strangers *sockets,
+		       const struct sock_known *k)
 {
-	struct telling t = {.steps = json_array()};
+	json_t *steps = json_array();
 	json_t *o = connection_json(c, k->scopes, k->scope_count);
 
-	tell_addresses(&t, c, k);
+	tell_addresses(steps, c, k);
 	for (int end = 0; end < WEIR_ENDS; end++) {
-		tell_socket(&t, c, end);
-		tell_evidence(&t, c, end);
+		tell_socket(steps, c, end);
+		tell_evidence(steps, c, end);
 	}
-	tell_traffic(&t, c);
-	tell_state(&t, c, k);
+	tell_traffic(steps, c);
+	tell_state(steps, c, sockets, k);
 	json_object_set_new(o, "known", json_true());
 	json_object_set_new(o, "ends",
 			    json_pack("{s:o, s:o}", "client", end_json(c->end[WEIR_CONNECTED]),
 				      "server", end_json(c->end[WEIR_ACCEPTED])));
-	json_object_set_new(o, "steps", t.steps);
+	json_object_set_new(o, "steps", steps);
 	return o;
 }

@@ -273,6 +273,7 @@ static void test_limit(void **state)
 		{"99999999999999999999", "64K and 64M"},
 		{"9999999999999999M", "64K and 64M"},
 	};
+	char text[SOCK_LIMIT_TEXT];
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(good); i++) {
@@ -281,7 +282,14 @@ static void test_limit(void **state)
 		if (sock_limit_parse(good[i].text, &s))
 			fail_msg("%s: %s", good[i].text, failure());
 		assert_int_equal(s.limit, good[i].bytes);
+		sock_limit_format(s.limit, text);
+		assert_int_equal(sock_limit_parse(text, &s), 0);
+		assert_int_equal(s.limit, good[i].bytes);
 	}
+	sock_limit_format(WEIR_LIMIT_DEFAULT, text);
+	assert_string_equal(text, "1M");
+	sock_limit_format(WEIR_LIMIT_MIN, text);
+	assert_string_equal(text, "64K");
 	assert_all_refused(sock_limit_parse, bad, COUNT(bad));
 }
 
