@@ -8,6 +8,7 @@
 SOCK=$(dirname "$WEIR")/tests/sock/sock
 [ -x "$SOCK" ] || { echo "1..0 # SKIP $SOCK is not built: 'make test-programs'"; exit 0; }
 [ -n "$CGROUP_ROOT" ] || { echo "1..0 # SKIP no cgroup2 is mounted"; exit 0; }
+# shellcheck disable=SC2034 # the namespace that weir() acts in
 host=$RUN-host
 GROUP=$RUN OUTSIDE=$RUN-outside # cgroups
 traffic_pids=()
@@ -51,9 +52,9 @@ sock_wait() { # all that was started
 }
 
 # The document that a command of traffic has left makes the condition true.
-told() { # TEXT CONDITION FILE
+told() { # TEXT CONDITION FILE [JQ-OPTION]
 	{ cat "$3" "$3.errors" | head -c 4000; } >"$OUTPUT" 2>/dev/null
-	[ -s "$3" ] && jq -e "$2" <"$3" >/dev/null 2>>"$OUTPUT"
+	[ -s "$3" ] && jq -e "${@:4}" "$2" <"$3" >/dev/null 2>>"$OUTPUT"
 	report $? "$1"
 }
 
