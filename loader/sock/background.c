@@ -60,6 +60,15 @@ static void detach_from_terminal(void)
 		_exit(2);
 }
 
+/* What the starter has open is not ours to keep: its lock, which all instances share, and the pipes
+ * of who waits for it to end. */
+static void close_all_but(int kept)
+{
+	if (kept > 3)
+		close_range(3, kept - 1, 0);
+	close_range(kept < 3 ? 3 : kept + 1, ~0u, 0);
+}
+
 static void be_tender(const struct instance *in, int to)
 {
 	struct tender t;
@@ -68,6 +77,7 @@ static void be_tender(const struct instance *in, int to)
 	setsid();
 	if (fork())
 		_exit(0);
+	close_all_but(to);
 	signal(SIGPIPE, SIG_IGN);
 	err = tender_open(&t, in);
 	detach_from_terminal();
