@@ -129,18 +129,33 @@ static bool sends_large(const struct weir_evidence *e)
 	return e->sends >= LARGE_SENDS && e->sent / e->sends >= WEIR_LARGE;
 }
 
-static struct sock_judgement judge_traffic(const struct weir_evidence *c,
-					   const struct weir_evidence *a)
+/* Where of several messages not one was read while we looked on, and yet they are gone, that is the
+ * reason, else this one. */
+static struct sock_judgement judge_unread(const struct weir_sock_record *const ends[WEIR_ENDS],
+					  enum weir_refusal reason, enum weir_end whose)
 {
+	for (int end = 0; end < WEIR_ENDS; end++) {
+		const struct weir_evidence *e = &ends[end]->sock.evidence;
+
+		if (!e->recvs && ends[end]->copied_seq != e->copied &&
+		    ends[!end]->sock.evidence.sends >= TURNS)
+			return (struct sock_judgement){SOCK_REFUSE, WEIR_R_OTHER_READS, end};
+	}
+	return (struct sock_judgement){SOCK_REFUSE, reason, whose};
+}
+
+static struct sock_judgement judge_traffic(const struct weir_sock_record *const ends[WEIR_ENDS])
+{
+	const struct weir_evidence *c = &ends[WEIR_CONNECTED]->sock.evidence;
+	const struct weir_evidence *a = &ends[WEIR_ACCEPTED]->sock.evidence;
 	struct sock_judgement wait = {.verdict = SOCK_WAIT};
 
 	if ((answers(c) && answers(a)) || (sends_large(c) && (a->sends <= c->sends)) ||
 	    (sends_large(a) && (c->sends <= a->sends)))
 		return (struct sock_judgement){.verdict = SOCK_PROMOTE};
 	if (c->sends >= ENOUGH_SENDS || a->sends >= ENOUGH_SENDS)
-		return (struct sock_judgement){SOCK_REFUSE, WEIR_R_ONE_WAY,
-					       c->sends >= ENOUGH_SENDS ? WEIR_CONNECTED
-									: WEIR_ACCEPTED};
+		return judge_unread(ends, WEIR_R_ONE_WAY,
+				    c->sends >= ENOUGH_SENDS ? WEIR_CONNECTED : WEIR_ACCEPTED);
 	return wait;
 }
 
@@ -154,8 +169,7 @@ struct sock_judgement sock_judge(const struct weir_sock_record *const ends[WEIR_
 		if (reason != WEIR_REFUSALS)
 			return (struct sock_judgement){SOCK_REFUSE, reason, end};
 	}
-	j = judge_traffic(&ends[WEIR_CONNECTED]->sock.evidence,
-			  &ends[WEIR_ACCEPTED]->sock.evidence);
+	j = judge_traffic(ends);
 	if (j.verdict == SOCK_PROMOTE &&
 	    !(accounts_for_all(ends[WEIR_CONNECTED]) && accounts_for_all(ends[WEIR_ACCEPTED])))
 		j.verdict = SOCK_WAIT;
@@ -164,15 +178,7 @@ struct sock_judgement sock_judge(const struct weir_sock_record *const ends[WEIR_
 
 struct sock_judgement sock_judge_late(const struct weir_sock_record *const ends[WEIR_ENDS])
 {
-	for (int end = 0; end < WEIR_ENDS; end++) {
-		const struct weir_evidence *e = &ends[end]->sock.evidence;
-
-		/* Of several messages not one was read while we looked on, and yet they are gone. */
-		if (!e->recvs && ends[end]->copied_seq != e->copied &&
-		    ends[!end]->sock.evidence.sends >= TURNS)
-			return (struct sock_judgement){SOCK_REFUSE, WEIR_R_OTHER_READS, end};
-	}
-	return (struct sock_judgement){SOCK_REFUSE, WEIR_R_IDLE, WEIR_CONNECTED};
+	return judge_unread(ends, WEIR_R_IDLE, WEIR_CONNECTED);
 }
 
 __u64 sock_judge_again(enum weir_refusal reason, unsigned int refusals)
