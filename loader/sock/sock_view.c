@@ -28,6 +28,11 @@ static int read_maps(struct sock_view *v, const struct instance *in, struct sock
 	return err;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct sock_scope *)a)->name, ((const struct sock_scope *)b)->name);
+}
+
 static int take(struct sock_view *v, const struct instance *in, struct sock_stats *now)
 {
 	int err;
@@ -42,6 +47,7 @@ static int take(struct sock_view *v, const struct instance *in, struct sock_stat
 		v->scope_count = 0;
 		return err;
 	}
+	qsort(v->scopes, v->scope_count, sizeof(*v->scopes), by_name);
 	err = read_maps(v, in, now);
 	if (!err)
 		v->tender = tender_process(in);
