@@ -77,7 +77,7 @@ int weir_release(struct bpf_iter__tcp *ctx)
 	if (!s || s->state != WEIR_SOCK_JOINED)
 		return 0;
 	p = bpf_map_lookup_elem(&pairs, &s->pair);
-	if (!p || !is_leaving(p))
+	if (!p || !is_leaving(p) || p->cookie[s->end & 1] != s->cookie)
 		return 0;
 	psock = (void *)((unsigned long)tp->inet_conn.icsk_inet.sk.sk_user_data & PSOCK_POINTER);
 	if (callers(psock))

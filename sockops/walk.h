@@ -19,7 +19,7 @@
 
 volatile struct weir_walk walk;
 
-/* By cookie: written before a walk that obeys. */
+/* By cookie: written before a walk that obeys, and before sockets join. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2 * WEIR_PAIRS_MAX);
@@ -134,36 +134,6 @@ static __always_inline void begin_observation(struct weir_sock *s, const struct 
 	s->state = WEIR_SOCK_OBSERVED;
 }
 
-/*
- * A byte that waits in the receive queue now would not be seen by FIONREAD until the next read, and
- * a reader asleep in tcp_recvmsg() would not wake for what comes into the other queue: therefore
- * nothing unread, and O_NONBLOCK.
- */
-static __always_inline void join(struct sock *sk, struct weir_sock *s, const struct weir_order *o,
-				 __u32 flags, __u64 now)
-{
-	struct weir_pair *p = bpf_map_lookup_elem(&pairs, &o->pair);
-	__u64 cookie = s->cookie;
-	int err;
-
-	if (!p || flags != WEIR_SOCK_NONBLOCK || sk->__sk_common.skc_state != TCP_ESTABLISHED)
-		return;
-	err = bpf_map_update_elem(&ends, &cookie, sk, BPF_NOEXIST);
-	s->error = err < 0 ? -err : 0;
-	if (err)
-		return;
-	s->pair = o->pair;
-	s->joined_ns = now;
-	s->state = WEIR_SOCK_JOINED;
-	if (o->end) {
-		p->sock[1] = (__u64)sk;
-		p->cookie[1] = cookie;
-	} else {
-		p->sock[0] = (__u64)sk;
-		p->cookie[0] = cookie;
-	}
-}
-
 static __always_inline void refuse(struct weir_sock *s, const struct tcp_sock *tp,
 				   const struct weir_order *o)
 {
@@ -175,16 +145,11 @@ static __always_inline void refuse(struct weir_sock *s, const struct tcp_sock *t
 	s->state = WEIR_SOCK_REFUSED;
 }
 
-static __always_inline void obey(struct sock *sk, struct tcp_sock *tp, struct weir_sock *s,
-				 __u32 flags, __u64 now)
+static __always_inline void obey(struct tcp_sock *tp, struct weir_sock *s)
 {
 	const struct weir_order *o = bpf_map_lookup_elem(&orders, &s->cookie);
 
-	if (!o || s->state == WEIR_SOCK_JOINED)
-		return;
-	if (o->kind == WEIR_ORDER_JOIN)
-		join(sk, s, o, flags, now);
-	else
+	if (o && o->kind == WEIR_ORDER_REFUSE && s->state != WEIR_SOCK_JOINED)
 		refuse(s, tp, o);
 }
 
@@ -205,7 +170,7 @@ int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	flags = flags_of(sk, tp) | look_for_other(s);
 	if (walk.obey)
-		obey(sk, tp, s, flags, now);
+		obey(tp, s);
 	if (is_due(s, tp, now))
 		begin_observation(s, tp, now);
 	if (s->state != WEIR_SOCK_BORN || walk.all)

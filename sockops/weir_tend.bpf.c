@@ -16,6 +16,7 @@
 
 #include "observe.h"
 #include "walk.h"
+#include "join.h"
 #include "release.h"
 #include "census.h"
 

@@ -18,6 +18,7 @@
 #include "pairs.h"
 #include "policy.h"
 #include "release.h"
+#include "visit.h"
 #include "weir_tend.skel.h"
 
 #define MS     1000000ull
@@ -35,8 +36,9 @@ enum pace { PACE_BUSY = 100, PACE_PAIRS = 250, PACE_IDLE = 1000 }; /* ms */
 
 struct pair_notes {
 	bool seen[WEIR_ENDS]; /* in `ends`, by the last walk */
-	bool met[WEIR_ENDS];  /* known to the last walk, whether joined or not */
 	bool demoted;
+	bool both;		/* are in, since an earlier round */
+	__u64 netns[WEIR_ENDS]; /* inodes */
 	unsigned int rounds;	/* of joining */
 	unsigned int streaming; /* rounds */
 	__u64 passed, messages;
@@ -57,10 +59,10 @@ static void set_state(struct weir_pair *p, __u32 state)
 
 /* ---- orders ---- */
 
-static int order(struct tender *t, const struct weir_sock_record *r, const struct weir_order *o)
+static int order(struct tender *t, __u64 cookie, const struct weir_order *o)
 {
 	int fd = bpf_map__fd(t->walker.skel->maps.orders);
-	int err = bpf_map_update_elem(fd, &r->sock.cookie, o, BPF_ANY);
+	int err = bpf_map_update_elem(fd, &cookie, o, BPF_ANY);
 
 	return err ? fail(err, "cannot tell what to do with a socket: %s", strerror(-err)) : 0;
 }
@@ -81,7 +83,7 @@ static int order_refusal(struct tender *t, const struct weir_sock_record *r,
 	struct weir_order o = {.kind = WEIR_ORDER_REFUSE, .reason = reason};
 
 	o.again_ns = again == WEIR_NEVER ? again : now_ns() + again;
-	return order(t, r, &o);
+	return order(t, r->sock.cookie, &o);
 }
 
 static int refuse(struct tender *t, const struct weir_sock_record *const ends[WEIR_ENDS],
@@ -100,16 +102,46 @@ static int refuse(struct tender *t, const struct weir_sock_record *const ends[WE
 static int promote(struct tender *t, const struct weir_sock_record *const ends[WEIR_ENDS])
 {
 	long slot = pairs_claim(&t->maps, ends);
-	int err = 0;
 
 	if (slot < 0)
 		return refuse(t, ends, WEIR_R_FULL);
-	t->notes[slot] = (struct pair_notes){};
-	for (__u32 end = 0; !err && end < WEIR_ENDS; end++) {
-		struct weir_order o = {.kind = WEIR_ORDER_JOIN, .pair = slot, .end = end};
+	t->notes[slot] = (struct pair_notes){.netns = {ends[0]->netns, ends[1]->netns}};
+	return 0;
+}
 
-		err = order(t, ends[end], &o);
+/* Tells the ends of all pairs that are joining, and where they are: two for each pair. */
+static int order_joins(struct tender *t, __u64 *inodes, size_t *count)
+{
+	int err = 0;
+
+	*count = 0;
+	for (__u32 i = 0; !err && i < t->maps.pair_count; i++) {
+		const struct weir_pair *p = &t->maps.pairs[i];
+
+		for (__u32 end = 0; !err && end < WEIR_ENDS; end++) {
+			struct weir_order o = {.kind = WEIR_ORDER_JOIN, .pair = i, .end = end};
+
+			if (p->state != WEIR_PAIR_JOINING || t->notes[i].seen[end])
+				continue;
+			err = order(t, p->cookie[end], &o);
+			inodes[(*count)++] = t->notes[i].netns[end];
+		}
 	}
+	return err;
+}
+
+static int join_all(struct tender *t)
+{
+	__u64 *inodes = calloc(WEIR_ENDS * t->maps.pair_count, sizeof(*inodes));
+	size_t count;
+	int err;
+
+	if (!inodes)
+		return fail(-ENOMEM, "out of memory for %u pairs", t->maps.pair_count);
+	err = order_joins(t, inodes, &count);
+	if (!err)
+		err = visit_sockets(t->walker.skel->progs.weir_join, inodes, count, 1);
+	free(inodes);
 	return err;
 }
 
@@ -191,7 +223,8 @@ static int look(struct tender *t, bool *orders)
 static bool any_observed(const struct tender *t)
 {
 	for (size_t i = 0; i < t->walker.count; i++)
-		if (t->walker.record[i].sock.state == WEIR_SOCK_OBSERVED)
+		if (t->walker.record[i].sock.state == WEIR_SOCK_OBSERVED &&
+		    t->walker.record[i].tcp_state == 1)
 			return true;
 	return false;
 }
@@ -210,14 +243,20 @@ static enum weir_refusal why_not_joined(const struct tender *t, const struct wei
 	return WEIR_REFUSALS;
 }
 
-/* Both are in: the short cut begins. One that cannot be is tried a few times: something was unread
- * just then. */
+/*
+ * Both are in, and were a round ago: the short cut begins. Until then whoever had entered the
+ * recvmsg() of plain TCP without having its lock yet is through, who would not look at the other
+ * queue and take a FIN for the end. One that cannot be is tried a few times: something was unread
+ * just then.
+ */
 static int join(struct tender *t, struct weir_pair *p, struct pair_notes *n)
 {
 	enum weir_refusal reason;
 
 	if (n->seen[0] && n->seen[1]) {
-		set_state(p, WEIR_PAIR_ON);
+		if (n->both)
+			set_state(p, WEIR_PAIR_ON);
+		n->both = true;
 		return 0;
 	}
 	reason = why_not_joined(t, p);
@@ -322,18 +361,20 @@ static int walk_and_judge(struct tender *t)
 {
 	struct weir_walk what = {.observe_ns = OBSERVE_AFTER, .forget_ns = FORGET_AFTER};
 	bool orders = false;
-	int err = walker_walk(&t->walker, what);
+	int err;
 
+	clear_orders(t);
+	err = walker_walk(&t->walker, what);
 	if (!err)
 		err = look(t, &orders);
-	if (err)
-		return err;
 	for (__u32 i = 0; i < t->maps.pair_count; i++)
 		orders |= t->maps.pairs[i].state == WEIR_PAIR_JOINING;
-	if (!orders)
-		return 0;
+	if (err || !orders)
+		return err;
+	err = join_all(t);
 	what.obey = 1;
-	err = walker_walk(&t->walker, what);
+	if (!err)
+		err = walker_walk(&t->walker, what);
 	return err ? err : look(t, NULL);
 }
 
@@ -385,8 +426,6 @@ int tender_round(struct tender *t)
 		err = walk_and_judge(t);
 	if (!err)
 		err = tend_pairs(t, counts);
-	if (!err && !counts[WEIR_PAIR_JOINING])
-		clear_orders(t);
 	if (!err && counts[WEIR_PAIR_LEAVING])
 		err = release_some(t);
 	if (!err)

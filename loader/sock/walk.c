@@ -21,6 +21,7 @@ static int load(struct walker *w, const struct sock_maps *m, bool tending)
 		return fail(-ENOMEM, "cannot open the socket programs: %m");
 	bpf_program__set_autoload(w->skel->progs.weir_sent, tending);
 	bpf_program__set_autoload(w->skel->progs.weir_read, tending);
+	bpf_program__set_autoload(w->skel->progs.weir_join, tending);
 	bpf_program__set_autoload(w->skel->progs.weir_release, tending);
 	bpf_program__set_autoload(w->skel->progs.weir_census, tending);
 	err = sock_maps_reuse(m, w->skel->obj);
