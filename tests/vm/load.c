@@ -9,13 +9,20 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 
+#include "sockops/abi.h"
 #include "tc/abi.h"
 #include "xdp/abi.h"
 
+#include "weir_birth.skel.h"
+#include "weir_shortcut.skel.h"
 #include "weir_tc.skel.h"
+#include "weir_tend.skel.h"
 #include "loader/program/xdp_program.h"
 #include "loader/balance/maps.h"
+#include "loader/base/error.h"
+#include "loader/sock/probe.h"
 
 #define LOOPBACK   1
 #define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)
@@ -115,6 +122,21 @@ static const struct tc_case tc_cases[] = {
 	{"all switches", {.ethernet = 1, .handshakes = 1, .redirects = 1, .synq_full_at_max = 1}},
 };
 
+struct birth_case {
+	const char *name;
+	struct weir_sock_config config;
+};
+
+static const struct birth_case birth_cases[] = {
+	{"every connection", {.limit = WEIR_LIMIT_DEFAULT}},
+	{"one range of ports", {.limit = WEIR_LIMIT_DEFAULT, .port_ranges = 1, .port = {{80, 80}}}},
+	{"all ranges of ports, local prefixes",
+	 {.limit = WEIR_LIMIT_MAX,
+	  .local = 1,
+	  .port_ranges = WEIR_PORT_RANGES,
+	  .port = {{1, 65535}, [WEIR_PORT_RANGES - 1] = {1, 65535}}}},
+};
+
 static int number, failed;
 
 static void report(const char *program, const char *name, int err)
@@ -172,6 +194,59 @@ static void load_tc(const struct tc_case *c)
 	weir_tc_bpf__destroy(skel);
 }
 
+static void load_birth(const struct birth_case *c)
+{
+	struct weir_birth_bpf *skel = weir_birth_bpf__open();
+	int err = -1;
+
+	if (skel) {
+		memcpy((void *)&skel->rodata->config, &c->config, sizeof(c->config));
+		err = weir_birth_bpf__load(skel);
+	}
+	report("sockets, birth", c->name, err);
+	weir_birth_bpf__destroy(skel);
+}
+
+static void load_shortcut(void)
+{
+	struct weir_shortcut_bpf *skel = weir_shortcut_bpf__open_and_load();
+
+	report("sockets", "short cut", !skel);
+	weir_shortcut_bpf__destroy(skel);
+}
+
+static void load_tend(void)
+{
+	struct weir_tend_bpf *skel = weir_tend_bpf__open_and_load();
+
+	report("sockets", "the tender's", !skel);
+	weir_tend_bpf__destroy(skel);
+}
+
+/* Where something is missing no program of sockets is loaded, and one line says what it is. */
+static void load_sockets(void)
+{
+	struct sock_probe probe;
+	struct utsname kernel;
+	bool refused;
+
+	uname(&kernel);
+	refused = sock_probe(&probe) || sock_probe_check(&probe);
+	printf("# %s\n", refused	 ? failure()
+			 : probe.verdict ? "sockets: FIONREAD needs the stream verdict"
+					 : "sockets: FIONREAD is right without the stream verdict");
+	if (!strncmp(kernel.release, "6.1.", 4)) {
+		report("sockets", "refused for lack of tracepoints",
+		       !refused || probe.tracepoints || !strstr(failure(), "lacks tracepoints"));
+		return;
+	}
+	report("sockets", "all that they need is there", refused);
+	for (size_t i = 0; i < sizeof(birth_cases) / sizeof(*birth_cases); i++)
+		load_birth(&birth_cases[i]);
+	load_shortcut();
+	load_tend();
+}
+
 static int libbpf_says(enum libbpf_print_level level, const char *format, va_list args)
 {
 	static char text[1 << 20];
@@ -194,6 +269,7 @@ int main(void)
 		load_xdp(&balance_cases[i]);
 	for (size_t i = 0; i < sizeof(tc_cases) / sizeof(*tc_cases); i++)
 		load_tc(&tc_cases[i]);
+	load_sockets();
 	printf("1..%d\n", number);
 	return failed > 0;
 }
