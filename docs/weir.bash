@@ -15,6 +15,7 @@ _weir_commands() { # OBJECT
 	service) echo "list add set del plan" ;;
 	backend) echo "list add set drain del" ;;
 	handshake | drop) echo "show watch" ;;
+	sock) echo "show attach detach list why" ;;
 	esac
 }
 
@@ -65,6 +66,18 @@ _weir_device() { # FIRST NETNS
 		esac
 	done
 	_weir_devices "$2"
+}
+
+# Cgroups as weir names them: below the mount of version 2.
+_weir_cgroups() {
+	local top
+	top=$(sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - cgroup2 .*/\1/p' /proc/self/mountinfo | head -n 1)
+	[[ -z $top ]] || (cd "$top" && echo / && find . -mindepth 1 -maxdepth 3 -type d | sed 's/^\.//') 2>/dev/null
+}
+
+# One end of each local connection that is known.
+_weir_clients() { # NETNS
+	weir -j ${1:+-n "$1"} sock list 2>/dev/null | grep -o '"client":"[^"]*"' | cut -d'"' -f4
 }
 
 _weir_rule_fields() { # FIRST
@@ -200,6 +213,27 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 		_weir_unused "$first" --port --role -i -c
 		_weir_device "$first" "$netns"
 		;;
+	sock.attach)
+		case $prev in
+		--port | --local) echo any && return ;;
+		--limit) echo "256K 512K 1M 4M" && return ;;
+		--pairs) echo "4096 16384 65536" && return ;;
+		esac
+		_weir_unused "$first" --port --local --limit --pairs --no-tend
+		((COMP_CWORD != first)) || _weir_cgroups
+		;;
+	sock.detach)
+		_weir_unused "$first" --all --force
+		((COMP_CWORD != first)) || _weir_cgroups
+		;;
+	sock.show)
+		[[ $prev != -[ic] ]] || return
+		_weir_unused "$first" -i -c
+		((COMP_CWORD != first)) || _weir_cgroups
+		;;
+	sock.why)
+		_weir_clients "$netns"
+		;;
 	handshake.show | drop.show | doctor.)
 		((COMP_CWORD != first)) || _weir_devices "$netns"
 		;;
@@ -208,7 +242,7 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 
 _weir() {
 	local objects="attach detach status stats top rule service backend explain run handshake drop"
-	objects+=" doctor help"
+	objects+=" doctor sock help"
 	local options="--json --pretty --netns --instance --verbose --version --help"
 	local cur=${COMP_WORDS[COMP_CWORD]} words=() netns="" object="" command="" i
 

@@ -122,8 +122,8 @@ static int give_sockets_back(struct instance *in)
 	int err = sock_detach(in, NULL, false, &sockets);
 
 	if (!err && sockets.kept)
-		notice("%lu sockets with bytes unread or a reader waiting stay whole, send by TCP, "
-		       "and leave the short cut when they close",
+		notice("sockets with bytes unread or a reader waiting: %lu; they stay whole, send by "
+		       "TCP, and leave the short cut when they close",
 		       sockets.kept);
 	return err;
 }

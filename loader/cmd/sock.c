@@ -236,13 +236,12 @@ static int find_attached(const struct instance *in, const char *name, struct cgr
 static void say_what_stayed(const struct sock_detached *d)
 {
 	if (d->kept)
-		notice("%lu sockets have bytes unread or a reader waiting: they stay whole, send by "
-		       "TCP, and leave when they close; --force takes them out now and loses such "
-		       "bytes",
+		notice("sockets with bytes unread or a reader waiting: %lu; they stay whole, send by "
+		       "TCP, and leave the short cut when they close",
 		       d->kept);
 	if (d->lost)
-		notice("%lu sockets were taken out by force: what they had not read of short-cut "
-		       "bytes is lost, without an error, and a reader asleep in recv() saw EAGAIN",
+		notice("sockets taken out by force: %lu; what they had not read of short-cut bytes is "
+		       "lost without an error, and a reader asleep in recv() saw EAGAIN",
 		       d->lost);
 }
 
