@@ -11,7 +11,7 @@ DEMO=weir-sock # namespace, cgroup, instance
 RUN=$DEMO
 SCRATCH=/run/weir-demo-sock
 PREFIX=()
-SECONDS_EACH=6
+SECONDS_EACH=6 # of which the first 2 are not measured
 CONNECTIONS=100
 loading=''
 
@@ -100,7 +100,7 @@ scene() {
 load() { # NAME
 	inside $DEMO timeout -k 5 $((SECONDS_EACH + 30)) python3 "$HERE/http_load.py" \
 		--url http://127.0.0.1:$FRONT/1K --status http://127.0.0.1:$FRONT/status \
-		--connections $CONNECTIONS --seconds $SECONDS_EACH \
+		--connections $CONNECTIONS --warm-up 2 --seconds $((SECONDS_EACH - 2)) \
 		--measure "$(cgroup_path $DEMO)" --cgroup "$(cgroup_path $DEMO)" >"$SCRATCH/$1"
 }
 
@@ -129,7 +129,7 @@ attached() {
 	show_load '&'
 	load attached &
 	loading=$!
-	sleep 1.5
+	sleep 2
 	weir sock show
 	"$WEIR" -n $DEMO -j sock show >"$SCRATCH/show"
 	weir sock why "$(connection)"

@@ -2,20 +2,21 @@
 # SPDX-License-Identifier: GPL-2.0
 """wrk, timed only after a warm-up on the same connections: nginx's own count of requests (stub_status),
 the CPU time of a cgroup and the bytes that pass the devices of this network namespace are read when the
-warm-up ends and again before wrk does. wrk's latencies are of its whole run. What is printed is one JSON
-document."""
+warm-up ends and again before wrk is told to end. wrk's latencies are of its whole run. What is printed is
+one JSON document."""
 import argparse
 import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import urllib.parse
 
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 60e6}
-TAIL = 0.3  # wrk ends this much later than what is timed
+SPARE = 30  # seconds after which wrk ends by itself
 
 
 class Status:
@@ -74,7 +75,7 @@ def become_member(arguments):
 
 def start_wrk(arguments):
     command = ["wrk", "--latency", "-t", "1", "-c", str(arguments.connections)]
-    command += ["-d", f"{arguments.seconds}s"]
+    command += ["-d", f"{int(arguments.warm_up + arguments.seconds) + SPARE}s"]
     for header in arguments.header:
         command += ["-H", header]
     return subprocess.Popen(command + [arguments.url], stdout=subprocess.PIPE,
@@ -99,28 +100,24 @@ def main():
     p.add_argument("--url", required=True)
     p.add_argument("--status", required=True, help="URL of stub_status")
     p.add_argument("--connections", type=int, default=16)
-    p.add_argument("--seconds", type=int, default=3, help="of wrk's run")
-    p.add_argument("--warm-up", type=float, default=0.7, help="seconds of it that are not timed")
+    p.add_argument("--warm-up", type=float, default=1, help="seconds before what is timed")
+    p.add_argument("--seconds", type=float, default=2, help="that are timed")
     p.add_argument("--measure", required=True, help="cgroup whose CPU time counts")
     p.add_argument("--cgroup", help="that wrk becomes a member of")
     p.add_argument("--cpu", type=int, help="that wrk stays on")
     p.add_argument("--header", action="append", default=[])
     arguments = p.parse_args()
-    timed = arguments.seconds - arguments.warm_up - TAIL
-    if timed <= 0:
-        p.error("--seconds leaves no time behind the warm-up")
-
     status = Status(arguments.status)
     status.wait(5)
     status.get(urllib.parse.urlsplit(arguments.url).path)
-    began = time.monotonic()
     wrk = start_wrk(arguments)
     try:
         time.sleep(arguments.warm_up)
         first = sample(status, arguments.measure)
-        time.sleep(max(0, began + arguments.warm_up + timed - time.monotonic()))
+        time.sleep(arguments.seconds)
         last = sample(status, arguments.measure)
-        said, _ = wrk.communicate(timeout=arguments.seconds + 10)
+        wrk.send_signal(signal.SIGINT)
+        said, _ = wrk.communicate(timeout=10)
     finally:
         wrk.kill()
     if wrk.returncode != 0:

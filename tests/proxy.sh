@@ -27,7 +27,8 @@ server_location() { # pages|keepalive|close
 
 server_upstream() { # pages|keepalive|close ADDRESS
 	[ "$1" != pages ] || return 0
-	echo "upstream servers { server $2:$((FRONT + 1)); server $2:$((FRONT + 2));"
+	echo "upstream servers { server $2:$((FRONT + 1)) max_fails=0;"
+	echo "server $2:$((FRONT + 2)) max_fails=0;"
 	[ "$1" = close ] || echo "keepalive 128; keepalive_requests 100000000;"
 	echo "}"
 }
@@ -53,6 +54,15 @@ server_start() { # CGROUP NAMESPACE NAME pages|keepalive|close ADDRESS PORT
 	cgroup_background "$1" nsenter --net="/run/netns/$2" "${PREFIX[@]}" \
 		nginx -e "$SCRATCH/nginx.$3.log" -c "$SCRATCH/nginx.$3.conf" >/dev/null 2>&1
 	SERVERS+=($!)
+	server_wait "$2" "$6"
+}
+
+server_wait() { # NAMESPACE PORT
+	local end=$((SECONDS + 5))
+	until [ -n "$(nsenter --net="/run/netns/$1" ss -Hltn "sport = :$2")" ]; do
+		[ $SECONDS -le $end ] || return 1
+		sleep 0.01
+	done
 }
 
 # One that has the pages, or two of them and a proxy; the proxy and they may be in different cgroups.

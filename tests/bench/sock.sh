@@ -19,8 +19,8 @@ ONE=$RUN-one CLIENT=$RUN-client SERVER=$RUN-server
 #   veth      client and server in two namespaces
 #   client    the client is not in the cgroup
 #   backends  the proxy's servers are not in it
-#   pingpong, bulk, short     commands of the program of tests/sock, see its help; a cold stream is one way
-#                             from its beginning, the others begin with requests and responses
+#   pingpong, bulk, short     ARGUMENTS of these commands of the program of tests/sock, see its help
+#   cold      bulk without the requests and responses that the others begin with
 WORKLOADS='
 proxy-keepalive-1K-c1       http keepalive 1K 1
 proxy-keepalive-1K-c16      http keepalive 1K 16
@@ -47,12 +47,12 @@ ping-pong-1B-same           pingpong --size 1 --cpus 0,0:     p50<=0.60
 ping-pong-1B-different      pingpong --size 1 --cpus 1,0:     p50<=0.85
 ping-pong-16K-same          pingpong --size 16K --cpus 0,0:   p50<=0.60
 ping-pong-16K-different     pingpong --size 16K --cpus 1,0:   p50<=0.85
-bulk-1K                     bulk --warm 700 --write 1K:       rate>=0.97
-bulk-16K                    bulk --warm 700 --write 16K:      rate>=0.97
-bulk-64K                    bulk --warm 700 --write 64K:      rate>=1.15
-bulk-1M                     bulk --warm 700 --write 1M:       rate>=1.15
-bulk-1K-cold                bulk --ramp 1000 --write 1K:      rate>=0.97
-bulk-64K-cold               bulk --ramp 1000 --write 64K:     rate>=0.97
+bulk-1K                     bulk --write 1K:       rate>=0.97
+bulk-16K                    bulk --write 16K:      rate>=0.97
+bulk-64K                    bulk --write 64K:      rate>=1.15
+bulk-1M                     bulk --write 1M:       rate>=1.15
+bulk-1K-cold                cold --write 1K:      rate>=0.97
+bulk-64K-cold               cold --write 64K:     rate>=0.97
 connect-close               short --conns 16:                 rate>=0.97
 connect-reset               short --conns 16 --close reset:   rate>=0.97
 '
@@ -61,9 +61,10 @@ usage() {
 	cat <<-END
 		usage: tests/bench/sock.sh [OPTION...]
 		  --rounds N      rounds (9)
-		  --seconds N     of each run, of which 1 is warm-up and end (3)
+		  --seconds N     timed in each run (2)
+		  --warm N        before that, on the same connections (1)
 		  --only REGEX    only workloads whose name matches, such as 'proxy.*/cubic/pinned'
-		  --quick         few workloads, 3 rounds of 2 seconds: less than 2 minutes
+		  --quick         few workloads, 3 rounds of 1 second: about 2 minutes
 		  --control       attach nothing: how far noise alone takes the ratios from 1
 		  --json FILE     everything as JSON too, with every single run
 		  --list          the names of all workloads
@@ -75,16 +76,16 @@ refuse() {
 	exit 1
 }
 
-rounds=9 seconds=3 only=. control='' json='' list=''
+rounds=9 seconds=2 warm=1 only=. control='' json='' list=''
 while [ $# != 0 ]; do
 	case $1 in
-	--rounds | --seconds | --only | --json)
+	--rounds | --seconds | --warm | --only | --json)
 		[ $# -ge 2 ] || refuse "$1 needs a value"
 		declare "${1#--}=$2"
 		shift
 		;;
 	--quick)
-		rounds=3 seconds=2
+		rounds=3 seconds=1
 		only='^(proxy-keepalive-(1K|64K)-c100|ping-pong-1B-same|bulk-64K)/cubic/pinned$'
 		only+='|^(proxy-keepalive-1K-c100|proxy-close-1K-c100|bulk-1K)/cubic/free$'
 		;;
@@ -97,9 +98,9 @@ while [ $# != 0 ]; do
 	esac
 	shift
 done
-if ! [[ $rounds =~ ^[1-9][0-9]*$ && $seconds =~ ^[1-9][0-9]*$ ]] || [ "$seconds" -lt 2 ]; then
-	refuse "--rounds are 1 or more, --seconds 2 or more"
-fi
+for number in "$rounds" "$seconds" "$warm"; do
+	[[ $number =~ ^[1-9][0-9]?$ ]] || refuse "--rounds, --seconds and --warm are 1 to 99"
+done
 
 # Every workload with each congestion control, its processes bound to CPUs (servers to 0, clients to 1)
 # or free.
@@ -205,28 +206,29 @@ http() { # KIND SERVERS PAGE CONNECTIONS
 	backends) far=$OTHERS ;;
 	esac
 	servers_start "$2" "$to" $at $MEMBERS "$far"
-	inside "$from" timeout -k 5 $((seconds + 30)) python3 tests/http_load.py \
+	inside "$from" timeout -k 5 $((warm + seconds + 30)) python3 tests/http_load.py \
 		--url "http://$at:$FRONT/$3" --status "http://$at:$FRONT/status" \
-		--connections "$4" --seconds "$seconds" --measure "$(cgroup_path "$RUN")" \
-		--cgroup "$(cgroup_path "$client")" "${more[@]}"
+		--connections "$4" --warm-up "$warm" --seconds "$seconds" \
+		--measure "$(cgroup_path "$RUN")" --cgroup "$(cgroup_path "$client")" "${more[@]}"
 }
 
-# It times after its own warm-up. Both of its ends are processes of it.
+# It times by itself, after its own warm-up. Both of its ends are processes of it.
 stream() { # KIND ARGUMENTS...
-	local more=() members
+	local command=$1 more=(--warm "${warm}000") members
 	members=$(cgroup_path $MEMBERS)
 	case $1 in
-	pingpong) more=(--warm 700) ;;
-	bulk) more=("${STREAM_CPUS[@]}") ;;
+	bulk) more+=("${STREAM_CPUS[@]}") ;;
+	cold) command=bulk more=(--ramp "${warm}000" "${STREAM_CPUS[@]}") ;;
+	short) more=() ;;
 	esac
-	timeout -k 5 $((seconds + 30)) "$SOCK" "$@" "${more[@]}" --seconds $((seconds - 1)) \
-		--server-netns $ONE --client-netns $ONE --server-cgroup "$members" \
-		--client-cgroup "$members"
+	timeout -k 5 $((warm + seconds + 30)) "$SOCK" "$command" "${@:2}" "${more[@]}" \
+		--seconds "$seconds" --server-netns $ONE --client-netns $ONE \
+		--server-cgroup "$members" --client-cgroup "$members"
 }
 
 one() { # KIND ARGUMENTS...
 	case $1 in
-	pingpong | bulk | short) stream "$@" ;;
+	pingpong | bulk | cold | short) stream "$@" ;;
 	*) http "$@" ;;
 	esac
 }
@@ -278,7 +280,7 @@ round() { # NUMBER
 
 summary() {
 	[ -s "$SCRATCH/runs" ] || return 0
-	python3 tests/bench/sock_report.py --runs "$SCRATCH/runs" --seconds "$seconds" \
+	python3 tests/bench/sock_report.py --runs "$SCRATCH/runs" --seconds "$seconds" --warm "$warm" \
 		${control:+--control} ${json:+--json "$json"}
 }
 

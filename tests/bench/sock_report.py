@@ -175,6 +175,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--runs", required=True, help="file with one JSON document a line")
     p.add_argument("--seconds", type=int, required=True)
+    p.add_argument("--warm", type=int, required=True)
     p.add_argument("--control", action="store_true")
     p.add_argument("--json", help="file to write")
     arguments = p.parse_args()
@@ -186,8 +187,8 @@ def main():
     kernel, cpu = platform.release(), cpu_model()
     print(f"Linux {kernel}, {cpu}, {os.cpu_count()} CPUs. Ratios are attached to plain, median "
           f"[20th..80th percentile] of the rounds.")
-    print(f"Runs of {arguments.seconds} s: rate and CPU time are taken on warm connections, wrk's "
-          "latencies from its whole run; short-cut is the share of bytes that TCP did not see.")
+    print(f"{arguments.warm} s of warm-up, then {arguments.seconds} s timed on the same connections; "
+          "wrk's latencies are of both. Short-cut is the share of bytes that TCP did not see.")
     if arguments.control:
         print("Control: nothing was attached, so every ratio should be 1.")
     print()
@@ -195,6 +196,7 @@ def main():
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump({"kernel": kernel, "cpu": cpu, "cpus": os.cpu_count(),
+                       "warm_up_seconds": arguments.warm,
                        "seconds": arguments.seconds, "control": arguments.control,
                        "cases": cases, "runs": runs}, file, indent=1)
             file.write("\n")
