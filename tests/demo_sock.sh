@@ -76,7 +76,7 @@ show() {
 
 weir() {
 	show weir -n $DEMO "$@"
-	timeout -k 5 20 "$WEIR" -n $DEMO "$@"
+	timeout -k 5 20 "$WEIR" -n $DEMO "$@" 2>&1
 }
 
 failed() {

@@ -29,7 +29,8 @@ server_upstream() { # pages|keepalive|close ADDRESS
 	[ "$1" != pages ] || return 0
 	echo "upstream servers { server $2:$((FRONT + 1)) max_fails=0;"
 	echo "server $2:$((FRONT + 2)) max_fails=0;"
-	[ "$1" = close ] || echo "keepalive 128; keepalive_requests 100000000;"
+	# Room for all connections of all clients to each server: with less some are closed all the time.
+	[ "$1" = close ] || echo "keepalive 256; keepalive_requests 100000000;"
 	echo "}"
 }
 
