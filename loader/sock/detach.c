@@ -13,7 +13,8 @@
 #include "release.h"
 #include "tend.h"
 
-#define WAIT_ROUNDS 100 /* of 20 ms, for readers to read what they have */
+#define WAIT_S	 2 /* for readers to read what they have; a round may be long, too */
+#define PAUSE_US 20000
 
 static bool concerns(const struct weir_pair *p, const struct cgroup *cgroup)
 {
@@ -44,14 +45,23 @@ static size_t send_away(struct sock_maps *m, const struct cgroup *cgroup)
 	return count;
 }
 
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
 static int wait_for_release(struct tender *t, size_t *left)
 {
 	int err = walker_walk(&t->walker, (struct weir_walk){});
+	double end = now() + WAIT_S;
 
-	*left = 1;
-	for (int i = 0; !err && *left && i < WAIT_ROUNDS; i++) {
-		if (i)
-			usleep(20000);
+	if (!err)
+		err = release_round(&t->walker, &t->maps, left);
+	while (!err && *left && now() < end) {
+		usleep(PAUSE_US);
 		err = release_round(&t->walker, &t->maps, left);
 	}
 	return err;
