@@ -146,13 +146,16 @@ __u64 connection_shortcut_bytes(const struct connection *c)
 	return c->pair.state == WEIR_PAIR_FREE ? 0 : c->pair.way[0].bytes + c->pair.way[1].bytes;
 }
 
+/* What one end has received the other one has sent. */
 __u64 connection_tcp_bytes(const struct connection *c)
 {
-	const struct weir_sock_record *known = connection_known(c);
+	const struct weir_sock_record *a = c->end[WEIR_CONNECTED], *b = c->end[WEIR_ACCEPTED];
 
-	if (c->end[0] && c->end[1])
-		return c->end[0]->bytes_sent + c->end[1]->bytes_sent;
-	return known->bytes_sent + known->bytes_received;
+	if (a && b)
+		return a->bytes_sent + b->bytes_sent;
+	if (!a)
+		a = b;
+	return a ? a->bytes_sent + a->bytes_received : 0;
 }
 
 enum weir_refusal connection_refusal(const struct connection *c)
