@@ -70,7 +70,7 @@ demo: deps
 
 demo-sock: deps
 	$(MAKE) weir
-	tests/demo_sock.sh
+	WEIR=$(B)/weir tests/demo_sock.sh
 
 install: weir
 	install -Dm755 $(B)/weir $(DESTDIR)$(SBINDIR)/weir
