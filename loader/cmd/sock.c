@@ -170,9 +170,11 @@ static int attach(struct instance *in, const struct cgroup *cgroup, const struct
 	if (!err)
 		err = sock_attach(in, cgroup, &settings);
 	sock_settings_free(&settings);
+	if (err)
+		return err;
 	/* The tender is a child that lives on: it must not inherit the lock. */
 	instance_unlock(in);
-	if (!err && !r->no_tend && !tender_process(in))
+	if (!r->no_tend && !tender_process(in))
 		err = tender_start(in);
 	if (!err)
 		err = report(in, cgroup, updated);
