@@ -80,7 +80,7 @@ struct weir_origin {
 	__u32 received;
 };
 
-#define WEIR_SCOPES_MAX	 64
+#define WEIR_SCOPES_MAX	 1024
 #define WEIR_ORIGINS_MAX 65536
 
 /* ---- what is known of a socket ---- */
@@ -245,6 +245,7 @@ struct weir_sock_totals {
 #define WEIR_SOCK_UNREAD   0x40	 /* bytes of TCP wait in the receive queue */
 #define WEIR_SOCK_OPTIONS  0x100 /* see sockops/walk.h */
 #define WEIR_SOCK_TWICE	   0x80	 /* weir_birth.twice */
+#define WEIR_SOCK_DETACHED 0x200 /* its cgroup is not attached any more */
 
 struct weir_sock_record {
 	struct weir_sock sock;

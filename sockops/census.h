@@ -6,6 +6,7 @@
 #ifndef WEIR_SOCK_CENSUS_H
 #define WEIR_SOCK_CENSUS_H
 
+#include "attached.h"
 #include "births.h"
 #include "kernel.h"
 #include "maps.h"
@@ -14,13 +15,6 @@
 #include <bpf/bpf_core_read.h>
 
 #define CGROUP_DEPTH 16 /* cgroups further down belong to what is attached this far up only */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WEIR_SCOPES_MAX);
-	__type(key, __u64);
-	__type(value, struct weir_sock_config);
-} scopes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -141,7 +135,7 @@ int weir_census(struct bpf_iter__tcp *ctx)
 	struct weir_sock_config *scope;
 	struct weir_origin o;
 
-	if (!tp || skc->skc_state != TCP_ESTABLISHED || bpf_sk_storage_get(&sockets, tp, NULL, 0))
+	if (!tp || skc->skc_state != TCP_ESTABLISHED)
 		return 0;
 	scope = scope_of(&tp->inet_conn.icsk_inet.sk);
 	if (!scope)
@@ -150,7 +144,7 @@ int weir_census(struct bpf_iter__tcp *ctx)
 	o.received = tp->rcv_nxt - (__u32)tp->bytes_received;
 	if (!census_pass)
 		note(&o);
-	else
+	else if (!bpf_sk_storage_get(&sockets, tp, NULL, 0))
 		adopt(tp, skc, scope, &o);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef WEIR_SOCK_WALK_H
 #define WEIR_SOCK_WALK_H
 
+#include "attached.h"
 #include "births.h"
 #include "ends.h"
 #include "kernel.h"
@@ -153,6 +154,13 @@ static __always_inline void obey(struct tcp_sock *tp, struct weir_sock *s)
 		refuse(s, tp, o);
 }
 
+static __always_inline bool is_forgotten(const struct weir_sock *s, __u32 flags, __u64 now)
+{
+	if (flags & WEIR_SOCK_DETACHED)
+		return s->state != WEIR_SOCK_JOINED;
+	return !s->confirmed && walk.forget_ns && now - s->born_ns >= walk.forget_ns;
+}
+
 SEC("iter/bpf_sk_storage_map")
 int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -169,14 +177,18 @@ int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!tp)
 		return 0;
 	flags = flags_of(sk, tp) | look_for_other(s);
+	if (walk.forget_ns && !bpf_map_lookup_elem(&scopes, &s->cgroup))
+		flags |= WEIR_SOCK_DETACHED;
+	if (is_forgotten(s, flags, now)) {
+		bpf_sk_storage_delete(&sockets, sk);
+		return 0;
+	}
 	if (walk.obey)
 		obey(tp, s);
 	if (is_due(s, tp, now))
 		begin_observation(s, tp, now);
 	if (s->state != WEIR_SOCK_BORN || walk.all)
 		tell(seq, sk, tp, s, flags, now);
-	if (!s->confirmed && walk.forget_ns && now - s->born_ns >= walk.forget_ns)
-		bpf_sk_storage_delete(&sockets, sk);
 	return 0;
 }
 

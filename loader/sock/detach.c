@@ -102,7 +102,7 @@ static int give_back(struct tender *t, const struct cgroup *cgroup, bool force,
 		return err;
 	if (force)
 		result->lost = throw_out(&t->maps, cgroup);
-	result->kept = left - result->lost;
+	result->kept = left > result->lost ? left - result->lost : 0;
 	result->released = joined > left ? joined - left : 0;
 	return fold_all(&t->maps);
 }
@@ -123,7 +123,7 @@ int sock_detach(struct instance *in, const struct cgroup *cgroup, bool force,
 		cgroup = NULL;
 	err = tender_take_over(&t, in);
 	if (err)
-		return err == -ENOENT ? 0 : err;
+		return err == -ENOENT ? remove_damaged(in, cgroup) : err;
 	sock_scope_remove(in, cgroup);
 	err = give_back(&t, cgroup, force, result);
 	tender_close(&t);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-
 #include "loader/base/error.h"
 #include "visit.h"
 #include "weir_tend.skel.h"

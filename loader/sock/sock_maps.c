@@ -123,7 +123,9 @@ static int share(struct sock_maps *m, bool change)
 	m->pairs = map_memory(m->pairs_fd, pairs_size(m));
 	if (!m->control || !m->pairs)
 		return fail(-errno, "cannot share memory with the socket programs: %m");
-	if (!m->control->schema && change)
+	if (!m->control->schema && !change)
+		return -ENOENT;
+	if (!m->control->schema)
 		m->control->schema = WEIR_SOCK_SCHEMA;
 	if (m->control->schema != WEIR_SOCK_SCHEMA)
 		return fail(
@@ -137,6 +139,7 @@ static int share(struct sock_maps *m, bool change)
 /* pairs: 0 when nothing is to be made. */
 static int open_all(struct sock_maps *m, const struct instance *in, __u32 pairs)
 {
+	bool change = pairs;
 	__u32 entries = 0;
 	int err;
 
@@ -145,7 +148,7 @@ static int open_all(struct sock_maps *m, const struct instance *in, __u32 pairs)
 		int *fd = fd_of(m, map);
 
 		*fd = pin_open(path_of(in, map));
-		if (*fd == -ENOENT && pairs)
+		if (*fd == -ENOENT && change)
 			*fd = make(in, map, pairs);
 		if (*fd < 0)
 			return *fd == -ENOENT ? -ENOENT
@@ -157,7 +160,7 @@ static int open_all(struct sock_maps *m, const struct instance *in, __u32 pairs)
 		if (fd == &m->pairs_fd)
 			m->pair_count = pairs = entries;
 	}
-	return share(m, pairs);
+	return share(m, change);
 }
 
 static void forget_all(struct sock_maps *m)

@@ -173,7 +173,8 @@ static void see_joined(struct tender *t, const struct weir_sock_record *r)
 	if (!p)
 		return;
 	t->notes[r->sock.pair].seen[r->sock.end & 1] = true;
-	if (sock_must_leave(r) != WEIR_REFUSALS)
+	if (sock_must_leave(r) != WEIR_REFUSALS ||
+	    (r->flags & WEIR_SOCK_DETACHED && r->sock.end == WEIR_ACCEPTED))
 		leave(t, p);
 }
 
