@@ -62,6 +62,7 @@ static int examine_one(struct doctor *doctor, const char *name, const struct dev
 
 static int examine_devices(struct doctor *doctor, const char *name)
 {
+	struct sockets_seen sockets = {0};
 	struct rule_set rules = {0};
 	struct balance balance = {0};
 	struct device *list = NULL;
@@ -81,6 +82,8 @@ static int examine_devices(struct doctor *doctor, const char *name)
 		err = rules_get(&in, &rules);
 	if (in.exists && !err)
 		err = services_get(&in, &balance);
+	if (!err)
+		sockets_look(&sockets, &in);
 	instance_close(&in);
 	if (!err)
 		err = name ? examine_one(doctor, name, list, count)
@@ -88,7 +91,9 @@ static int examine_devices(struct doctor *doctor, const char *name)
 	if (!err) {
 		doctor_rules(doctor, &rules);
 		doctor_services(doctor, &balance, list, count);
+		doctor_sockets(doctor, &sockets);
 	}
+	sockets_forget(&sockets);
 	rule_set_free(&rules);
 	balance_free(&balance);
 	devices_free(list, count);

@@ -14,6 +14,8 @@
 #include "loader/service/service.h"
 #include "loader/host/netdev.h"
 #include "loader/rules/rule.h"
+#include "loader/sock/firewall.h"
+#include "loader/sock/sock_view.h"
 
 struct doctor {
 	json_t *findings;
@@ -34,6 +36,20 @@ void doctor_rules(struct doctor *doctor, const struct rule_set *rules);
 /* Whether packets find services, and services their backends; asks the kernel for neighbours. */
 void doctor_services(struct doctor *doctor, const struct balance *balance,
 		     const struct device *devices, size_t count);
+
+/* What there is to be seen of sockets while the instance is open. */
+struct sockets_seen {
+	struct sock_view view;
+	struct firewall firewall; /* looked for where something is short-cut */
+	bool left;		  /* something is pinned */
+	char broken[512];	  /* why it could not be read, or "" */
+};
+
+void sockets_look(struct sockets_seen *seen, const struct instance *in);
+void sockets_forget(struct sockets_seen *seen);
+/* Whether connections of attached cgroups are short-cut, and what keeps them from it. */
+void doctor_sockets(struct doctor *doctor, const struct sockets_seen *seen);
+
 /* An attachment whose device is gone. */
 void doctor_leftover(struct doctor *doctor, const struct device *attached);
 

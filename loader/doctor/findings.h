@@ -20,6 +20,9 @@ __attribute__((format(printf, 2, 3))) void advise(struct doctor *d, const char *
 void advise_far_end(struct doctor *d, const struct netdev *dev, const char *option,
 		    const char *what);
 
+/* Whether this kernel can short-cut connections between sockets: of the host. */
+void check_socket_programs(struct doctor *d);
+
 /* What has to stand before a command that changes a device of the namespace looked at. */
 const char *inside(const struct doctor *d);
 /* How weir is called for that namespace. */

@@ -72,6 +72,7 @@ static void check_features(struct doctor *d)
 		       "TC programs cannot look at listening sockets: full queues are not named");
 		advise(d, "use a kernel with CONFIG_DEBUG_INFO_BTF");
 	}
+	check_socket_programs(d);
 	if (libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, NULL) == 1)
 		report(d, "ring-buffer", OK, "single handshakes can be watched");
 	else

@@ -57,6 +57,35 @@ const char *const sock_refusal_texts[WEIR_REFUSALS] = {
 	[WEIR_R_TWICE] = "more than two sockets claim to be its ends",
 };
 
+const char *const sock_refusal_remedies[WEIR_REFUSALS] = {
+	[WEIR_R_IDLE] = "nothing: it is looked at again as soon as there is more traffic",
+	[WEIR_R_ONE_WAY] = "nothing: TCP is faster for such a stream",
+	[WEIR_R_BLOCKING] =
+		"only readers that never sleep in recv() can be short-cut: sockets with "
+		"O_NONBLOCK, and epoll or poll to wait",
+	[WEIR_R_OTHER_READS] =
+		"let the program read by recv(), as by turning splicing off (HAProxy: "
+		"no 'option splice-auto'); else nothing",
+	[WEIR_R_SPINNING] = "let the program wait by epoll or poll; a reader that spins is slowed "
+			    "down by the short cut",
+	[WEIR_R_CALLS] = "nothing: what the program asks for works by TCP only",
+	[WEIR_R_ZEROCOPY] =
+		"turn zero-copy sends off in the program; bytes to a socket of this host "
+		"are copied in any case",
+	[WEIR_R_ULP] = "nothing: kernel TLS and MPTCP need TCP",
+	[WEIR_R_LOWAT] =
+		"let the program do without SO_RCVLOWAT; it is not obeyed on the short cut",
+	[WEIR_R_BUSY_POLL] = "no SO_BUSY_POLL in the program, 'sysctl net.core.busy_read=0' on the "
+			     "host; it does nothing between local sockets",
+	[WEIR_R_OPTIONS] = "nothing: the program asked for what only packets can do",
+	[WEIR_R_URGENT_PORT] = "nothing: urgent data needs TCP",
+	[WEIR_R_OTHER_MAP] =
+		"a socket can be in one sockmap with programs only; 'bpftool map' lists "
+		"sockmaps and sockhashes of others",
+	[WEIR_R_FULL] = "'weir sock detach --all', then attach with a larger --pairs",
+	[WEIR_R_TWICE] = "nothing: a connection is short-cut only if its ends are beyond doubt",
+};
+
 /* ftp, telnet, rlogin and rsh interrupt by urgent data, which a short cut delivers in line. */
 static bool is_urgent_port(__u16 port)
 {

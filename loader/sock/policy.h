@@ -32,5 +32,7 @@ enum weir_refusal sock_must_leave(const struct weir_sock_record *r);
 /* "one_way"... as JSON and metrics have it, and what it means, as people read it. */
 extern const char *const sock_refusal_names[WEIR_REFUSALS];
 extern const char *const sock_refusal_texts[WEIR_REFUSALS];
+/* What to do about it; "nothing: ..." */
+extern const char *const sock_refusal_remedies[WEIR_REFUSALS];
 
 #endif

@@ -421,7 +421,7 @@ struct need {
 	const char *since; /* Linux */
 };
 
-int sock_probe_check(const struct sock_probe *probe)
+void sock_probe_lacks(const struct sock_probe *probe, char text[SOCK_PROBE_TEXT])
 {
 	bool tcp = probe->verdict ? probe->fionread_tcp_verdict : probe->fionread_tcp;
 	const struct need needs[] = {
@@ -434,16 +434,23 @@ int sock_probe_check(const struct sock_probe *probe)
 		 "a FIONREAD that is right for short-cut sockets, by which nginx, Java and .NET read",
 		 "6.6.128, 6.12.75, 6.18.14 and 6.19"},
 	};
-	struct utsname name = {0};
-	char text[600] = "";
 	size_t length = 0;
 
+	*text = '\0';
 	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
 		if (!needs[i].there)
-			length += snprintf(text + length, sizeof(text) - length,
+			length += snprintf(text + length, SOCK_PROBE_TEXT - length,
 					   "%s%s (since Linux %s)", length ? ", " : "",
 					   needs[i].what, needs[i].since);
-	if (!length)
+}
+
+int sock_probe_check(const struct sock_probe *probe)
+{
+	struct utsname name = {0};
+	char text[SOCK_PROBE_TEXT];
+
+	sock_probe_lacks(probe, text);
+	if (!*text)
 		return 0;
 	uname(&name);
 	return fail(-EOPNOTSUPP,

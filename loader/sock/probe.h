@@ -20,6 +20,9 @@ struct sock_probe {
  * stays. 0 or < 0 with a fail() line when it could not be tried. */
 int sock_probe(struct sock_probe *probe);
 
+/* What is needed and not there, "a, b (since Linux 6.3)", and since when it is; "" if nothing. */
+#define SOCK_PROBE_TEXT 600
+void sock_probe_lacks(const struct sock_probe *probe, char text[SOCK_PROBE_TEXT]);
 /* 0 if all that is needed is there, else a fail() line that says what is not and since when it is. */
 int sock_probe_check(const struct sock_probe *probe);
 

@@ -24,6 +24,10 @@ static int read_maps(struct sock_view *v, const struct instance *in, struct sock
 		return err;
 	err = sock_stats_read(now, &m);
 	v->on = m.control->on;
+	v->room = m.pair_count;
+	v->used = 0;
+	for (__u32 i = 0; i < m.pair_count; i++)
+		v->used += m.pairs[i].state != WEIR_PAIR_FREE;
 	sock_maps_close(&m);
 	return err;
 }

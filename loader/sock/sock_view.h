@@ -11,9 +11,10 @@
 
 struct sock_view {
 	struct sock_scope *scopes;
-	int scope_count; /* 0: nothing is attached */
-	int tender;	 /* process id; 0: nobody tends */
-	bool on;	 /* sends may be short-cut */
+	int scope_count;  /* 0: nothing is attached */
+	int tender;	  /* process id; 0: nobody tends */
+	bool on;	  /* sends may be short-cut */
+	__u32 used, room; /* pairs */
 	struct sock_stats now, before;
 };
 

@@ -8,36 +8,6 @@
 #include "loader/out/units.h"
 #include "policy.h"
 
-/* What to do about a refusal. */
-static const char *const remedies[WEIR_REFUSALS] = {
-	[WEIR_R_IDLE] = "nothing: it is looked at again as soon as there is more traffic",
-	[WEIR_R_ONE_WAY] = "nothing: TCP is faster for such a stream",
-	[WEIR_R_BLOCKING] =
-		"only readers that never sleep in recv() can be short-cut: sockets with "
-		"O_NONBLOCK, and epoll or poll to wait",
-	[WEIR_R_OTHER_READS] =
-		"let the program read by recv(), as by turning splicing off (HAProxy: "
-		"no 'option splice-auto'); else nothing",
-	[WEIR_R_SPINNING] = "let the program wait by epoll or poll; a reader that spins is slowed "
-			    "down by the short cut",
-	[WEIR_R_CALLS] = "nothing: what the program asks for works by TCP only",
-	[WEIR_R_ZEROCOPY] =
-		"turn zero-copy sends off in the program; bytes to a socket of this host "
-		"are copied in any case",
-	[WEIR_R_ULP] = "nothing: kernel TLS and MPTCP need TCP",
-	[WEIR_R_LOWAT] =
-		"let the program do without SO_RCVLOWAT; it is not obeyed on the short cut",
-	[WEIR_R_BUSY_POLL] = "no SO_BUSY_POLL in the program, 'sysctl net.core.busy_read=0' on the "
-			     "host; it does nothing between local sockets",
-	[WEIR_R_OPTIONS] = "nothing: the program asked for what only packets can do",
-	[WEIR_R_URGENT_PORT] = "nothing: urgent data needs TCP",
-	[WEIR_R_OTHER_MAP] =
-		"a socket can be in one sockmap with programs only; 'bpftool map' lists "
-		"sockmaps and sockhashes of others",
-	[WEIR_R_FULL] = "'weir sock detach --all', then attach with a larger --pairs",
-	[WEIR_R_TWICE] = "nothing: a connection is short-cut only if its ends are beyond doubt",
-};
-
 void why_step(json_t *steps, const char *name, const char *format, ...)
 {
 	char text[PATH_MAX + 512];
@@ -245,7 +215,7 @@ static void tell_refused(json_t *steps, const struct connection *c)
 	else
 		why_step(steps, "again", "once it has %d more segments with data", WEIR_AGAIN_SEGS);
 	if (reason != WEIR_REFUSALS)
-		why_step(steps, "remedy", "%s", remedies[reason]);
+		why_step(steps, "remedy", "%s", sock_refusal_remedies[reason]);
 }
 
 static void tell_judged_now(json_t *steps, const struct connection *c)
@@ -261,7 +231,7 @@ static void tell_judged_now(json_t *steps, const struct connection *c)
 	case SOCK_REFUSE:
 		why_step(steps, "judgement", "by what the %s does it stays on TCP: %s",
 			 end_name(j.end), sock_refusal_texts[j.reason]);
-		why_step(steps, "remedy", "%s", remedies[j.reason]);
+		why_step(steps, "remedy", "%s", sock_refusal_remedies[j.reason]);
 		break;
 	default: why_step(steps, "judgement", "not enough was seen yet to tell"); break;
 	}
