@@ -107,6 +107,21 @@ static int give_back(struct tender *t, const struct cgroup *cgroup, bool force,
 	return fold_all(&t->maps);
 }
 
+/* Without the maps nothing can be given back. */
+static int remove_damaged(const struct instance *in, const struct cgroup *cgroup)
+{
+	bool attached = sock_scopes(in, NULL) > 0;
+	int err = 0;
+
+	sock_scope_remove(in, cgroup);
+	if (!cgroup)
+		err = pin_remove_tree(instance_path(in, "sock"));
+	if (err || !attached)
+		return err;
+	return fail(-ENOENT, "detached, but the socket programs' maps were not there: connections "
+			     "that are short-cut stay so until they close");
+}
+
 int sock_detach(struct instance *in, const struct cgroup *cgroup, bool force,
 		struct sock_detached *result)
 {
