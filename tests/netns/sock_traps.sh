@@ -5,7 +5,7 @@
 #
 #   same as TCP                  the program sees what it would see without weir
 #   stays on TCP: REASON         weir saw what the program does, and leaves it alone
-#   differs, documented: WHAT    what the manual says under CAVEATS
+#   differs, documented: WHAT    weir(8) says so: "What is different for the programs at the ends"
 #
 #    1  bytes cross between namespaces          sock_pairing.sh
 #    2  bytes overtake those sent before        13  killed, switched off or on in mid-stream
@@ -312,7 +312,7 @@ sock_in "$host" "$RUN-full" pairs --conns 12 --rate 50 --seconds 3 >"$SCRATCH/fu
 told "trap 18: more pairs than there is room for: all bytes right" \
 	'.right and .opened == 12 and .exchanges_short_cut > 100' "$SCRATCH/full"
 holds "trap 18: what found no room stays on TCP: full, and is counted" \
-	'.cgroups[0] | .refused_by_reason.full >= 9 and .pairs_total <= 3' full -j sock show
+	'.cgroups[0] | .refused_by_reason.full >= 9 and .pairs_total <= 3' full -j sock show -i 0.02 -c 1
 full sock detach --all >/dev/null 2>&1
 rm -rf "$(pins_of "$RUN-full")"
 
@@ -330,7 +330,7 @@ device_bytes() {
 }
 
 own_bytes() {
-	value '[.cgroups[].bytes] | add' sock show
+	value '[.cgroups[].bytes] | add' sock show -i 0.02 -c 1
 }
 
 hold dark "$dark" "$GROUP" peek
@@ -391,8 +391,8 @@ hold forced "$host" "$GROUP" late-reader --delay 5000
 hold orphan "$host" "$GROUP" peek
 await 5 is_in_state forced shortcut
 await 5 is_in_state orphan shortcut
-kill -KILL "$(value .tender_process sock show)"
-await 2 test "$(value .tender_process sock show)" = null
+kill -KILL "$(value .tender_process sock show -i 0.02 -c 1)"
+await 2 test "$(value .tender_process sock show -i 0.02 -c 1)" = null
 hold late "$host" "$GROUP" peek
 sleep 1
 equal "trap 12: the tender is killed: what is short-cut stays so" shortcut "$(state_of orphan)"
