@@ -20,7 +20,7 @@ ln -s "$path" "$SCRATCH/link"
 # ---- wrong words ----
 
 state() {
-	value '[.tender_process, .on, (.cgroups[] | [.cgroup, .ports, .local, .limit_bytes])]' sock show -i 0.02 -c 1
+	value '[.tender_process, .on, (.cgroups[] | [.cgroup, .ports, .local, .limit_bytes])]' sock show
 	bpftool cgroup list "$path" 2>/dev/null | awk '{ print $1, $2 }'
 	find "$(pins_of "$host")" 2>/dev/null | sort
 }
@@ -153,12 +153,12 @@ check "attached again" weir sock attach "$SCRATCH/link" --limit 512K
 equal "the same two" 2 "$(links "$path")"
 holds "what was not named stays, what was is new" \
 	'.cgroups | length == 1 and (.[0] | .ports == "80,443" and .limit_bytes == 524288)' \
-	weir -j sock show -i 0.02 -c 1
+	weir -j sock show
 holds "a connection nobody has is no error" '.known == false or (.connections // [] | length == 0)' \
 	weir -j sock why 192.0.2.1:80 192.0.2.2:81
 check "any and a unit are understood" weir sock attach "$GROUP" --port any --local any --limit 1m
 holds "and mean what they say" \
-	'.cgroups[0] | .ports == "any" and .local == [] and .limit_bytes == 1048576' weir -j sock show -i 0.02 -c 1
+	'.cgroups[0] | .ports == "any" and .local == [] and .limit_bytes == 1048576' weir -j sock show
 check "a second cgroup" weir sock attach "$RUN-two" --no-tend
 check "the first is detached" weir sock detach "$GROUP"
 refuses "and is not any more" 2 "is not attached" sock detach "$GROUP"
@@ -174,12 +174,12 @@ says "list where nothing is attached" "no local connection" weir sock list
 # ---- a cgroup that is removed ----
 
 check "attached" weir sock attach "$RUN-gone"
-id=$(value '.cgroups[0].cgroup_id' sock show -i 0.02 -c 1)
+id=$(value '.cgroups[0].cgroup_id' sock show)
 rmdir "$(cgroup_path "$RUN-gone")"
-holds "removed while attached: it is shown by its id" ".cgroups[0].cgroup == \"#$id\"" weir -j sock show -i 0.02 -c 1
+holds "removed while attached: it is shown by its id" ".cgroups[0].cgroup == \"#$id\"" weir -j sock show
 check "another one is attached beside it" weir sock attach "$GROUP"
 check "it is detached by its id" weir sock detach "#$id"
-equal "the other one stays" "/$GROUP" "$(value '.cgroups[].cgroup' sock show -i 0.02 -c 1)"
+equal "the other one stays" "/$GROUP" "$(value '.cgroups[].cgroup' sock show)"
 
 # ---- pins that are damaged ----
 
@@ -258,11 +258,11 @@ sock_start "$SCRATCH/shared" "$host" "$GROUP" pairs --conns 4 --rate 50 --second
 await 5 connections_are 4 shortcut
 check "a second instance at the same cgroup" second sock attach "$GROUP"
 second_refuses() {
-	second -j sock show -i 0.02 -c 1 | jq -e '.cgroups[0] | .messages == 0 and
+	second -j sock show | jq -e '.cgroups[0] | .messages == 0 and
 		(.refused_by_reason | .other_sockmap + .other_reads == 4)' >/dev/null
 }
 await 5 second_refuses
-second -j sock show -i 0.02 -c 1 >"$OUTPUT" 2>&1
+second -j sock show >"$OUTPUT" 2>&1
 second_refuses
 report $? "it leaves alone what is in another's map, and counts it"
 connections_are 4 shortcut

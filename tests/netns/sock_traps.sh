@@ -161,7 +161,9 @@ report $? "what is fit is short-cut, what is not stays on TCP"
 declare -A reasons
 for line in "${expected[@]}"; do
 	[ "${line#* }" = shortcut ] || reasons[${line% *}]=$(why "${line% *}")
-	[[ "${judged[${line% *}]:-} " == *" ${line#* } "* ]] || echo "# $line: ${judged[${line% *}]:-}"
+	[[ "${judged[${line% *}]:-} " == *" ${line#* } "* ]] && continue
+	echo "# $line wanted:${judged[${line% *}]:-}"
+	weir sock why "$(at "${line% *}" client)" "$(at "${line% *}" server)" | sed 's/^/#   /'
 done
 
 let_go keepalive lowat-late
@@ -312,7 +314,7 @@ sock_in "$host" "$RUN-full" pairs --conns 12 --rate 50 --seconds 3 >"$SCRATCH/fu
 told "trap 18: more pairs than there is room for: all bytes right" \
 	'.right and .opened == 12 and .exchanges_short_cut > 100' "$SCRATCH/full"
 holds "trap 18: what found no room stays on TCP: full, and is counted" \
-	'.cgroups[0] | .refused_by_reason.full >= 9 and .pairs_total <= 3' full -j sock show -i 0.02 -c 1
+	'.cgroups[0] | .refused_by_reason.full >= 9 and .pairs_total <= 3' full -j sock show
 full sock detach --all >/dev/null 2>&1
 rm -rf "$(pins_of "$RUN-full")"
 
@@ -330,7 +332,7 @@ device_bytes() {
 }
 
 own_bytes() {
-	value '[.cgroups[].bytes] | add' sock show -i 0.02 -c 1
+	value '[.cgroups[].bytes] | add' sock show
 }
 
 hold dark "$dark" "$GROUP" peek
@@ -391,8 +393,8 @@ hold forced "$host" "$GROUP" late-reader --delay 5000
 hold orphan "$host" "$GROUP" peek
 await 5 is_in_state forced shortcut
 await 5 is_in_state orphan shortcut
-kill -KILL "$(value .tender_process sock show -i 0.02 -c 1)"
-await 2 test "$(value .tender_process sock show -i 0.02 -c 1)" = null
+kill -KILL "$(value .tender_process sock show)"
+await 2 test "$(value .tender_process sock show)" = null
 hold late "$host" "$GROUP" peek
 sleep 1
 equal "trap 12: the tender is killed: what is short-cut stays so" shortcut "$(state_of orphan)"
