@@ -58,6 +58,7 @@ for kind in $kinds; do
 			run "vm/$kernel/load" tests/vm/run.sh "$kernel" tests/vm/jobs/load.sh \
 				"$build/tests/vm/load"
 			run "vm/$kernel/weir" tests/vm/run.sh "$kernel" tests/vm/jobs/weir.sh "$WEIR"
+			run "vm/$kernel/sock" tests/vm/run.sh "$kernel" tests/vm/jobs/sock.sh "$WEIR"
 			for part in dsr_l2 dsr_ipip nat shared; do
 				run "vm/$kernel/balance $part" tests/vm/run.sh "$kernel" \
 					tests/vm/jobs/balance.sh "$WEIR" $part
