@@ -8,6 +8,7 @@
 
 #include "loader/doctor/doctor.h"
 #include "loader/base/error.h"
+#include "loader/sock/policy.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 
@@ -207,6 +208,17 @@ static void test_refused(void **state)
 	assert_nothing(h);
 }
 
+/* Who adds a reason says in all three ways what it is. */
+static void test_reasons(void **state)
+{
+	(void)state;
+	for (int reason = 0; reason < WEIR_REFUSALS; reason++) {
+		assert_non_null(sock_refusal_names[reason]);
+		assert_non_null(sock_refusal_texts[reason]);
+		assert_non_null(sock_refusal_remedies[reason]);
+	}
+}
+
 static void test_broken(void **state)
 {
 	struct host *h = healthy();
@@ -226,7 +238,8 @@ int main(void)
 		cmocka_unit_test(test_healthy),	     cmocka_unit_test(test_nobody_tends),
 		cmocka_unit_test(test_switched_off), cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_room),	     cmocka_unit_test(test_firewall),
-		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_broken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
