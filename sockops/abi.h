@@ -11,6 +11,7 @@
  *   pairs     ARRAY of struct weir_pair: the two ends of a connection that may be short-cut
  *   local     LPM_TRIE of __u8 by struct weir_local_key: where connections of a scope must lead
  *   control   ARRAY of one struct weir_sock_control
+ *   lives     ARRAY of struct weir_lives by port, folded: how long connections live
  *   totals    HASH of struct weir_sock_totals by struct weir_sock_port: written by the tender only
  */
 #ifndef WEIR_SOCK_ABI_H
@@ -82,6 +83,21 @@ struct weir_origin {
 
 #define WEIR_SCOPES_MAX	 1024
 #define WEIR_ORIGINS_MAX 65536
+
+/*
+ * Connections that soon end are not worth what remembering them costs. Counted where they begin, by
+ * the port they lead to; whether a port's are passed over is for the tender to say, and then one in
+ * WEIR_SAMPLE is remembered still, so that a change is seen.
+ */
+struct weir_lives {
+	__u32 born;   /* remembered */
+	__u32 lasted; /* of them, until they were observed */
+	__u32 skipped;
+	__u32 skip; /* 1: they do not last */
+};
+
+#define WEIR_LIVES  4096 /* ports of equal lower bits share one */
+#define WEIR_SAMPLE 16
 
 /* ---- what is known of a socket ---- */
 
@@ -155,12 +171,12 @@ struct weir_way {
 	__u64 bytes;
 	__u64 tcp_bytes; /* sent by TCP, for one of the reasons below */
 	__u64 gated;	 /* messages: bytes sent by TCP before were not read yet */
-	__u64 spilled;	 /* messages: the reader had enough unread */
-	__u64 streamed;	 /* messages: many small ones without a word from the other side */
-	__u32 run;	 /* small messages since the other side said something */
-	__u32 heard;	 /* messages of the other side at that time */
-	__u32 queued;	 /* messages since the reader's queue was last seen empty */
-	__u32 missed;	 /* messages: the other socket was gone */
+	__u64 spilled;	/* messages: the reader had enough unread, or could not take them at once */
+	__u64 streamed; /* messages: many small ones without a word from the other side */
+	__u32 run;	/* small messages since the other side said something */
+	__u32 heard;	/* messages of the other side at that time */
+	__u32 queued;	/* messages since the reader's queue was last seen empty */
+	__u32 missed;	/* messages: the other socket was gone, or its connection over */
 };
 
 struct weir_pair {
@@ -212,6 +228,7 @@ enum weir_refusal {
 	WEIR_R_LOWAT,	    /* SO_RCVLOWAT */
 	WEIR_R_BUSY_POLL,   /* SO_BUSY_POLL */
 	WEIR_R_OPTIONS,	    /* what only packets can do: timestamps, pacing, a socket filter... */
+	WEIR_R_SETTINGS,    /* its cgroup's --port or --local leave it out */
 	WEIR_R_URGENT_PORT, /* a protocol of urgent data: ftp, telnet, rlogin, rsh */
 	WEIR_R_OTHER_MAP,   /* another program's sockmap has it */
 	WEIR_R_FULL,	    /* no room in `pairs` */
@@ -276,6 +293,8 @@ struct weir_walk {
 	__u64 forget_ns; /* those whose other end was not seen for so long are forgotten; 0: none */
 	__u32 all;	 /* 1: tell of those that nothing is known of yet as well */
 	__u32 obey;	 /* 1: do to the sockets what `orders` says */
+	__u32 anew;	 /* 1: begin all observations again */
+	__u32 pad;
 };
 
 enum weir_order_kind {

@@ -137,6 +137,8 @@ int weir_census(struct bpf_iter__tcp *ctx)
 
 	if (!tp || skc->skc_state != TCP_ESTABLISHED)
 		return 0;
+	if (!is_trusted(tp))
+		return 0;
 	scope = scope_of(&tp->inet_conn.icsk_inet.sk);
 	if (!scope)
 		return 0;

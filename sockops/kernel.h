@@ -12,7 +12,12 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct user_namespace {
+	int level;
+};
+
 struct net {
+	struct user_namespace *user_ns;
 	struct ns_common ns;
 };
 
@@ -84,12 +89,23 @@ struct sock_cgroup_data {
 
 struct sk_filter;
 
+struct mem_cgroup {
+	__u64 socket_pressure; /* jiffies until which it lasts; unsigned long before 6.16 */
+	int tcpmem_pressure;   /* version 1 */
+};
+
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
 	struct {
 		atomic_t rmem_alloc;
 	} sk_backlog;
 	struct sk_buff_head sk_receive_queue;
+	socket_lock_t sk_lock;
+	struct mem_cgroup *sk_memcg;
 	unsigned int sk_ll_usec;
 	int sk_rcvlowat;
 	int sk_peek_off;
@@ -121,6 +137,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u16 urg_data;
 	__u8 recvmsg_inq : 1;
+	__u8 repair : 1;
 	__u64 bytes_sent;
 	__u64 bytes_received;
 	__u64 bytes_acked;
@@ -157,7 +174,15 @@ struct bpf_iter__tcp {
 
 #pragma clang attribute pop
 
-/* enum sock_flags: a constant of the kernel it runs on. */
+/* include/net/tcp_states.h */
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
+	TCP_CLOSE_WAIT = 8,
+};
+
+/* Constants of the kernel it runs on. */
 enum sock_flags {
 	SOCK_RCVTSTAMP = 7,
 	SOCK_ZEROCOPY = 18,

@@ -32,6 +32,21 @@ struct {
 	__type(value, struct weir_sock_control);
 } control SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_LIVES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct weir_lives);
+} lives SEC(".maps");
+
+static __always_inline struct weir_lives *lives_of(__u16 port)
+{
+	__u32 index = port % WEIR_LIVES;
+
+	return bpf_map_lookup_elem(&lives, &index);
+}
+
 static __always_inline struct weir_sock_control *control_here(void)
 {
 	__u32 zero = 0;

@@ -3,10 +3,12 @@
 #ifndef WEIR_SOCK_SCOPE_H
 #define WEIR_SOCK_SCOPE_H
 
+#include "kernel.h"
 #include "maps.h"
 
 #include <stdbool.h>
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
 #define AF_INET 2
@@ -47,6 +49,16 @@ static __always_inline bool is_local(const volatile struct weir_sock_config *con
 		return true;
 	__builtin_memcpy(key.address, remote, sizeof(key.address));
 	return bpf_map_lookup_elem(&local, &key);
+}
+
+/*
+ * Whoever may use TCP_REPAIR says himself what his sequence numbers are, and in a user namespace of
+ * his own everybody may. With those of a connection that he sees he could take an end's place.
+ */
+static __always_inline bool is_trusted(struct tcp_sock *tp)
+{
+	return tp && !BPF_CORE_READ_BITFIELD_PROBED(tp, repair) &&
+	       !tp->inet_conn.icsk_inet.sk.__sk_common.skc_net.net->user_ns->level;
 }
 
 static __always_inline void map_address(__be32 to[4], __be32 ip4)

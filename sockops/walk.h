@@ -16,8 +16,6 @@
 
 #define O_NONBLOCK 04000
 
-#define TCP_ESTABLISHED 1
-
 volatile struct weir_walk walk;
 
 /* By cookie: written before a walk that obeys, and before sockets join. */
@@ -122,6 +120,9 @@ static __always_inline bool is_due(const struct weir_sock *s, const struct tcp_s
 {
 	if (!walk.observe_ns || !s->confirmed)
 		return false;
+	/* Who observed it before is gone: what was seen has a hole. */
+	if (s->state == WEIR_SOCK_OBSERVED)
+		return walk.anew;
 	if (s->state == WEIR_SOCK_BORN)
 		return now - s->born_ns >= walk.observe_ns && data_segs(tp) >= WEIR_OBSERVE_SEGS;
 	return s->state == WEIR_SOCK_REFUSED && now >= s->again_ns &&
@@ -131,6 +132,10 @@ static __always_inline bool is_due(const struct weir_sock *s, const struct tcp_s
 static __always_inline void begin_observation(struct weir_sock *s, const struct tcp_sock *tp,
 					      __u64 now)
 {
+	struct weir_lives *l = lives_of(s->port);
+
+	if (l && s->state == WEIR_SOCK_BORN && s->end == WEIR_CONNECTED)
+		l->lasted++;
 	s->evidence = (struct weir_evidence){.copied = tp->copied_seq, .began_ns = now};
 	s->state = WEIR_SOCK_OBSERVED;
 }
@@ -161,6 +166,15 @@ static __always_inline bool is_forgotten(const struct weir_sock *s, __u32 flags,
 	return !s->confirmed && walk.forget_ns && now - s->born_ns >= walk.forget_ns;
 }
 
+/* Its pair was given to others after it was thrown out of `ends`. */
+static __always_inline bool is_stranded(const struct weir_sock *s)
+{
+	const struct weir_pair *p = bpf_map_lookup_elem(&pairs, &s->pair);
+
+	return s->state == WEIR_SOCK_JOINED &&
+	       (!p || p->state == WEIR_PAIR_FREE || p->cookie[s->end & 1] != s->cookie);
+}
+
 SEC("iter/bpf_sk_storage_map")
 int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -182,6 +196,11 @@ int weir_walk(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (is_forgotten(s, flags, now)) {
 		bpf_sk_storage_delete(&sockets, sk);
 		return 0;
+	}
+	if (is_stranded(s) && walk.observe_ns) {
+		s->state = WEIR_SOCK_REFUSED;
+		s->again_ns = now + WEIR_REST;
+		s->segs = data_segs(tp);
 	}
 	if (walk.obey)
 		obey(tp, s);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Connections of a cgroup at their birth, and what is asked of their sockets later. */
 #include "births.h"
+#include "ends.h"
+#include "kernel.h"
 #include "maps.h"
 #include "scope.h"
 
@@ -9,6 +11,7 @@
 #include <stdbool.h>
 
 #define SOL_TCP	   6
+#define EPERM	   1
 #define EOPNOTSUPP 95
 #define ENOENT	   2
 
@@ -74,16 +77,41 @@ static __always_inline struct weir_sock *remember(struct bpf_sock_ops *ops, cons
 	return s;
 }
 
+/* The settings of the innermost cgroup decide: it is remembered that it is left out, so that the
+ * programs of those around it let it be. */
+static __always_inline void leave_out(struct weir_sock *s)
+{
+	s->state = WEIR_SOCK_REFUSED;
+	s->reason = WEIR_R_SETTINGS;
+	s->again_ns = WEIR_NEVER;
+}
+
+static __always_inline bool is_passed_over(__u16 port)
+{
+	struct weir_lives *l = lives_of(port);
+
+	if (!l)
+		return false;
+	if (l->skip && l->skipped++ % WEIR_SAMPLE)
+		return true;
+	l->born++;
+	return false;
+}
+
 static __always_inline void connected(struct bpf_sock_ops *ops, const struct newborn *n)
 {
 	struct weir_birth birth = {};
 	struct weir_sock *s;
 
-	if (!is_local(&config, n->remote))
+	if (is_passed_over(n->port) || !is_trusted(bpf_skc_to_tcp_sock(n->sk)))
 		return;
 	s = remember(ops, n);
 	if (!s)
 		return;
+	if (!is_local(&config, n->remote)) {
+		leave_out(s);
+		return;
+	}
 	birth.ns = s->born_ns;
 	if (bpf_map_update_elem(&births, &n->key, &birth, BPF_NOEXIST)) {
 		struct weir_birth *other = bpf_map_lookup_elem(&births, &n->key);
@@ -100,16 +128,50 @@ static __always_inline void accepted(struct bpf_sock_ops *ops, const struct newb
 	struct weir_sock *s;
 
 	birth = bpf_map_lookup_elem(&births, &n->key);
-	if (!birth || !is_wanted_port(&config, n->port))
+	if (!birth || !is_trusted(bpf_skc_to_tcp_sock(n->sk)))
 		return;
 	s = remember(ops, n);
 	if (!s)
 		return;
+	if (!is_wanted_port(&config, n->port)) {
+		leave_out(s);
+		return;
+	}
 	s->confirmed = 1;
 	if (__sync_val_compare_and_swap(&birth->accepted, 0, s->cookie))
 		birth->twice = 1;
 	if (c)
 		__sync_fetch_and_add(&c->births, 1);
+}
+
+/* A socket that was disconnected is about to be used again: what the last connection left in its
+ * queue of messages is not for the next one. */
+static __always_inline void begin_anew(struct bpf_sock *sk)
+{
+	struct weir_sock *s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	__u64 cookie;
+
+	if (!s)
+		return;
+	cookie = s->cookie;
+	bpf_map_delete_elem(&ends, &cookie);
+	bpf_sk_storage_delete(&sockets, sk);
+}
+
+static __always_inline void established(struct bpf_sock_ops *ops, struct newborn *n)
+{
+	if (n->end == WEIR_CONNECTED) {
+		n->key.connected = first_sent(ops, n->end);
+		n->key.accepted = read_context(ops, rcv_nxt);
+		n->port = bpf_ntohl(read_context(ops, remote_port));
+		read_remote(ops, n->remote);
+		connected(ops, n);
+	} else {
+		n->key.connected = read_context(ops, rcv_nxt);
+		n->key.accepted = first_sent(ops, n->end);
+		n->port = read_context(ops, local_port);
+		accepted(ops, n);
+	}
 }
 
 SEC("sockops")
@@ -118,22 +180,19 @@ int weir_established(struct bpf_sock_ops *ops)
 	__u32 op = read_context(ops, op);
 	struct newborn n = {.sk = ops->sk};
 
-	if (op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
-		return 1;
 	if (!n.sk)
 		return 1;
-	n.end = op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB ? WEIR_CONNECTED : WEIR_ACCEPTED;
-	if (n.end == WEIR_CONNECTED) {
-		n.key.connected = first_sent(ops, n.end);
-		n.key.accepted = read_context(ops, rcv_nxt);
-		n.port = bpf_ntohl(read_context(ops, remote_port));
-		read_remote(ops, n.remote);
-		connected(ops, &n);
-	} else {
-		n.key.connected = read_context(ops, rcv_nxt);
-		n.key.accepted = first_sent(ops, n.end);
-		n.port = read_context(ops, local_port);
-		accepted(ops, &n);
+	switch (op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+	case BPF_SOCK_OPS_TCP_LISTEN_CB: begin_anew(n.sk); break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		n.end = WEIR_CONNECTED;
+		established(ops, &n);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		n.end = WEIR_ACCEPTED;
+		established(ops, &n);
+		break;
 	}
 	return 1;
 }
@@ -146,6 +205,8 @@ static __always_inline int refusal(int level, int name)
 		return -EOPNOTSUPP;
 	if (level == SOL_TCP && name == TCP_ULP)
 		return -ENOENT;
+	if (level == SOL_TCP && name == TCP_REPAIR)
+		return -EPERM;
 	return 0;
 }
 
@@ -156,9 +217,8 @@ int weir_option(struct bpf_sockopt *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct weir_sock *s;
 
-	/* More than a page is not shown to programs, and not to be cut for it. */
-	if (ctx->optlen > 4096)
-		ctx->optlen = 0;
+	/* The kernel goes on with the caller's own memory: nothing is copied, nor cut to a page. */
+	ctx->optlen = 0;
 	if (!err || !sk)
 		return 1;
 	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);

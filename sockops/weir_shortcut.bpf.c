@@ -8,15 +8,62 @@
 #include "ends.h"
 #include "kernel.h"
 
+#include <stdbool.h>
+
 #include <bpf/bpf_core_read.h>
+
+extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 
 /* The other end, as far as its state decides. */
 struct reader {
 	__u32 copied_seq;
 	__u32 queued; /* bytes */
+	bool reads;   /* its connection is not over */
+	bool busy; /* a call holds its lock, or its memory is short: waiting for it may take long */
 };
 
-extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
+/* Looks at the reader's lock: about as often as a call takes to copy what it reads. */
+#define PATIENCE 2048
+
+static long wait_a_little(__u32 i, void *data)
+{
+	const struct sock *sk =
+		bpf_rdonly_cast(*(void **)data, bpf_core_type_id_kernel(struct sock));
+
+	(void)i;
+	return !*(volatile int *)&sk->sk_lock.owned;
+}
+
+/* The kernel takes the reader's lock in the sender's name, and sleeps for it without end: whoever
+ * has it may be waiting for a page that does not come. */
+static __always_inline bool is_locked(const struct sock *sk, void *address)
+{
+	if (!*(volatile int *)&sk->sk_lock.owned)
+		return false;
+	bpf_loop(PATIENCE, wait_a_little, &address, 0);
+	return *(volatile int *)&sk->sk_lock.owned;
+}
+
+/* Its control group has no memory to spare: TCP waits then, the short cut fails. The lower bits of
+ * the pointer are flags, and pointers cannot be masked. */
+static __always_inline bool is_pressed(const struct sock *sk)
+{
+	const struct mem_cgroup *memcg;
+	__u64 address = 0;
+
+	if (!bpf_core_field_exists(sk->sk_memcg))
+		return false;
+	if (bpf_core_read(&address, sizeof(address), &sk->sk_memcg) || !(address & ~7ull))
+		return false;
+	memcg = bpf_rdonly_cast((void *)(address & ~7ull),
+				bpf_core_type_id_kernel(struct mem_cgroup));
+	return memcg->tcpmem_pressure || memcg->socket_pressure > bpf_jiffies64();
+}
+
+static __always_inline bool is_open(__u8 state)
+{
+	return state == TCP_ESTABLISHED || state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2;
+}
 
 /* tcp_sock memory is type-safe and cookies are never used again: if the cookie is the peer's after
  * all else was read, what was read is the peer's. Reads of what is not mapped any more give 0. */
@@ -24,12 +71,15 @@ static __always_inline bool look_at(const struct weir_pair *p, __u32 end, struct
 {
 	__u64 address = end ? p->sock[1] : p->sock[0], cookie = end ? p->cookie[1] : p->cookie[0];
 	const struct tcp_sock *tp;
+	const struct sock *sk;
 
 	tp = bpf_rdonly_cast((void *)address, bpf_core_type_id_kernel(struct tcp_sock));
+	sk = &tp->inet_conn.icsk_inet.sk;
+	r->busy = is_locked(sk, (void *)address) || is_pressed(sk);
+	r->reads = is_open(sk->__sk_common.skc_state);
 	r->copied_seq = *(volatile __u32 *)&tp->copied_seq;
-	r->queued = *(volatile int *)&tp->inet_conn.icsk_inet.sk.sk_backlog.rmem_alloc.counter;
-	return *(volatile __s64 *)&tp->inet_conn.icsk_inet.sk.__sk_common.skc_cookie.counter ==
-	       (__s64)cookie;
+	r->queued = *(volatile int *)&sk->sk_backlog.rmem_alloc.counter;
+	return *(volatile __s64 *)&sk->__sk_common.skc_cookie.counter == (__s64)cookie;
 }
 
 static __always_inline struct weir_pair *pair_of(const struct weir_sock *s)
@@ -56,13 +106,22 @@ static __always_inline bool is_stream(struct weir_way *own, const struct weir_wa
 	return ++own->run > WEIR_RUN_MAX;
 }
 
+/*
+ * Every byte that TCP was given was read. They are also all acknowledged: where a NAT helper adds to
+ * what it carries, the two ends' numbers lie apart, and could be equal while bytes are under way.
+ */
+static __always_inline bool is_drained(const struct tcp_sock *tp, const struct reader *r)
+{
+	return tp->write_seq == r->copied_seq && tp->snd_una == tp->write_seq;
+}
+
 /* Whether the reader has room; messages are counted as well as bytes, because each costs memory. */
 static __always_inline bool has_room(struct weir_way *own, const struct weir_pair *p,
 				     const struct reader *r, __u32 size)
 {
 	if (!r->queued)
 		own->queued = 0;
-	return r->queued + size <= p->limit && own->queued < WEIR_QUEUED_MAX;
+	return !r->busy && r->queued + size <= p->limit && own->queued < WEIR_QUEUED_MAX;
 }
 
 static __always_inline int by_tcp(struct weir_way *own, __u64 *reason, __u32 size)
@@ -70,6 +129,12 @@ static __always_inline int by_tcp(struct weir_way *own, __u64 *reason, __u32 siz
 	++*reason;
 	own->tcp_bytes += size;
 	return SK_PASS;
+}
+
+/* After a FIN of its own it gets EPIPE, from TCP. */
+static __always_inline bool may_send(const struct bpf_sock *sk)
+{
+	return sk->state == TCP_ESTABLISHED || sk->state == TCP_CLOSE_WAIT;
 }
 
 SEC("sk_msg")
@@ -85,7 +150,7 @@ int weir_message(struct sk_msg_md *msg)
 	__u64 peer;
 	__u32 size, end;
 
-	if (!sk || !c || !c->on)
+	if (!sk || !c || !c->on || !may_send(sk))
 		return SK_PASS;
 	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	p = s ? pair_of(s) : NULL;
@@ -98,11 +163,11 @@ int weir_message(struct sk_msg_md *msg)
 	other = end ? &p->way[0] : &p->way[1];
 	if (is_stream(own, other, size))
 		return by_tcp(own, &own->streamed, size);
-	if (!look_at(p, !end, &r)) {
+	if (!look_at(p, !end, &r) || !r.reads) {
 		own->missed++;
 		return SK_PASS;
 	}
-	if (tp->write_seq != r.copied_seq)
+	if (!is_drained(tp, &r))
 		return by_tcp(own, &own->gated, size);
 	if (!has_room(own, p, &r, size))
 		return by_tcp(own, &own->spilled, size);

@@ -69,6 +69,18 @@ static void close_all_but(int kept)
 	close_range(kept < 3 ? 3 : kept + 1, ~0u, 0);
 }
 
+/* Who only looks whether somebody tends holds the lock for a moment. */
+static int open_tender(struct tender *t, const struct instance *in)
+{
+	int err = tender_open(t, in);
+
+	for (int i = 0; err == -EBUSY && i < 10; i++) {
+		usleep(10000);
+		err = tender_open(t, in);
+	}
+	return err;
+}
+
 static void be_tender(const struct instance *in, int to)
 {
 	struct tender t;
@@ -79,7 +91,7 @@ static void be_tender(const struct instance *in, int to)
 		_exit(0);
 	close_all_but(to);
 	signal(SIGPIPE, SIG_IGN);
-	err = tender_open(&t, in);
+	err = open_tender(&t, in);
 	detach_from_terminal();
 	say(to, err == -EBUSY ? 0 : err);
 	if (!err) {

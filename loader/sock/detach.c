@@ -2,7 +2,12 @@
 #include "attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,15 +18,17 @@
 #include "release.h"
 #include "tend.h"
 
-#define WAIT_S	 2 /* for readers to read what they have; a round may be long, too */
-#define PAUSE_US 20000
+#define WAIT_S	    2 /* for readers to read what they have; a round may be long, too */
+#define PAUSE_US    20000
+#define PATIENCE_MS 8000 /* with our sockets' locks; the tender is given 5 s to end */
 
 static bool concerns(const struct weir_pair *p, const struct cgroup *cgroup)
 {
 	return p->state != WEIR_PAIR_FREE && (!cgroup || p->cgroup == cgroup->id);
 }
 
-/* From here on the sends of these pairs go by TCP. */
+/* From here on the sends of these pairs go by TCP. This much is done in our own memory: no socket's
+ * lock, and nobody else's process, can hold it up. Returns how many sockets are in the map. */
 static size_t send_away(struct sock_maps *m, const struct cgroup *cgroup)
 {
 	size_t count = 0;
@@ -33,16 +40,20 @@ static size_t send_away(struct sock_maps *m, const struct cgroup *cgroup)
 
 		if (!concerns(p, cgroup))
 			continue;
-		memset(p->quiet, 0, sizeof(p->quiet));
-		__atomic_store_n(&p->state, WEIR_PAIR_LEAVING, __ATOMIC_RELEASE);
-		for (int end = 0; end < WEIR_ENDS; end++) {
-			bool in = pairs_has(m, p->cookie[end]);
-
-			p->quiet[end] = !in;
-			count += in;
-		}
+		pairs_send_away(p);
+		for (int end = 0; end < WEIR_ENDS; end++)
+			count += pairs_has(m, p->cookie[end]);
 	}
 	return count;
+}
+
+/* An end that has closed is in no call. */
+static void see_closed(struct sock_maps *m, const struct cgroup *cgroup)
+{
+	for (__u32 i = 0; i < m->pair_count; i++)
+		for (int end = 0; concerns(&m->pairs[i], cgroup) && end < WEIR_ENDS; end++)
+			if (!pairs_has(m, m->pairs[i].cookie[end]))
+				m->pairs[i].quiet[end] = 1;
 }
 
 static double now(void)
@@ -92,12 +103,14 @@ static int fold_all(struct sock_maps *m)
 	return err;
 }
 
-static int give_back(struct tender *t, const struct cgroup *cgroup, bool force,
+static int give_back(struct tender *t, const struct cgroup *cgroup, bool force, size_t joined,
 		     struct sock_detached *result)
 {
-	size_t joined = send_away(&t->maps, cgroup), left = 0;
-	int err = wait_for_release(t, &left);
+	size_t left = 0;
+	int err;
 
+	see_closed(&t->maps, cgroup);
+	err = wait_for_release(t, &left);
 	if (err)
 		return err;
 	if (force)
@@ -105,6 +118,64 @@ static int give_back(struct tender *t, const struct cgroup *cgroup, bool force,
 	result->kept = left > result->lost ? left - result->lost : 0;
 	result->released = joined > left ? joined - left : 0;
 	return fold_all(&t->maps);
+}
+
+/* What the child that does it says. */
+struct outcome {
+	int err;
+	struct sock_detached result;
+	char line[512];
+};
+
+static void give_back_and_tell(const struct instance *in, const struct cgroup *cgroup, bool force,
+			       size_t joined, int to)
+{
+	struct outcome o = {};
+	struct tender t;
+
+	close(in->lock);
+	signal(SIGPIPE, SIG_IGN);
+	o.err = tender_take_over(&t, in);
+	if (!o.err) {
+		o.err = give_back(&t, cgroup, force, joined, &o.result);
+		tender_close(&t);
+	}
+	snprintf(o.line, sizeof(o.line), "%s", failure() ? failure() : "");
+	_exit(write(to, &o, sizeof(o)) != sizeof(o));
+}
+
+/*
+ * Sockets are taken out under their locks, and each of the namespace is waited for on the way. Who
+ * holds one of them, in a read that waits for a page from a slow disk or worse, holds us up as well:
+ * therefore a child does it, and after a while we go without.
+ */
+static int give_back_in_time(const struct instance *in, const struct cgroup *cgroup, bool force,
+			     size_t joined, struct sock_detached *result)
+{
+	struct outcome o = {.result = {.kept = joined}};
+	struct pollfd answer;
+	int pipes[2];
+	pid_t child;
+
+	if (pipe2(pipes, O_CLOEXEC))
+		return fail(-errno, "cannot make a pipe: %m");
+	fflush(NULL);
+	child = fork();
+	if (!child)
+		give_back_and_tell(in, cgroup, force, joined, pipes[1]);
+	close(pipes[1]);
+	answer = (struct pollfd){.fd = pipes[0], .events = POLLIN};
+	if (child < 0)
+		o.err = fail(-errno, "cannot start a process: %m");
+	else if (poll(&answer, 1, PATIENCE_MS) != 1)
+		kill(child, SIGKILL);
+	else if (read(pipes[0], &o, sizeof(o)) != sizeof(o))
+		o.err = fail(-ECHILD, "the process that gives sockets back to TCP ended early");
+	else
+		waitpid(child, NULL, 0);
+	close(pipes[0]);
+	*result = o.result;
+	return o.err && *o.line ? fail(o.err, "%s", o.line) : o.err;
 }
 
 /* Without the maps nothing can be given back. */
@@ -122,11 +193,24 @@ static int remove_damaged(const struct instance *in, const struct cgroup *cgroup
 			     "that are short-cut stay so until they close");
 }
 
+/* 0; -ENOENT when the maps are not there. */
+static int switch_off(const struct instance *in, const struct cgroup *cgroup, size_t *joined)
+{
+	struct sock_maps m;
+	int err = sock_maps_open(&m, in);
+
+	if (err)
+		return err;
+	*joined = send_away(&m, cgroup);
+	sock_maps_close(&m);
+	return 0;
+}
+
 int sock_detach(struct instance *in, const struct cgroup *cgroup, bool force,
 		struct sock_detached *result)
 {
 	bool last, tended = tender_process(in);
-	struct tender t;
+	size_t joined = 0;
 	int err;
 
 	*result = (struct sock_detached){};
@@ -136,12 +220,11 @@ int sock_detach(struct instance *in, const struct cgroup *cgroup, bool force,
 	last = !cgroup || sock_scopes(in, NULL) == 1;
 	if (last)
 		cgroup = NULL;
-	err = tender_take_over(&t, in);
+	err = switch_off(in, cgroup, &joined);
 	if (err)
 		return err == -ENOENT ? remove_damaged(in, cgroup) : err;
 	sock_scope_remove(in, cgroup);
-	err = give_back(&t, cgroup, force, result);
-	tender_close(&t);
+	err = give_back_in_time(in, cgroup, force, joined, result);
 	if (!err && last)
 		err = pin_remove_tree(instance_path(in, "sock"));
 	else if (!err && tended)

@@ -43,6 +43,22 @@ long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[
 	return -ENOSPC;
 }
 
+void pairs_send_away(struct weir_pair *p)
+{
+	if (p->state == WEIR_PAIR_LEAVING)
+		return;
+	memset(p->quiet, 0, sizeof(p->quiet));
+	set_state(p, WEIR_PAIR_LEAVING);
+}
+
+bool pairs_splices(const struct sock_maps *m, __u64 cgroup, __u16 port)
+{
+	struct weir_sock_port key = {.cgroup = cgroup, .port = port};
+	struct weir_sock_totals totals = {};
+
+	return !bpf_map_lookup_elem(m->totals, &key, &totals) && totals.refused[WEIR_R_OTHER_READS];
+}
+
 /* Ports beyond the room there is are counted together. */
 static int update(struct sock_maps *m, __u64 cgroup, __u16 port,
 		  void (*change)(struct weir_sock_totals *totals, const void *data),

@@ -8,10 +8,14 @@
 
 /* A free slot for this connection, JOINING; -ENOSPC. */
 long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[WEIR_ENDS]);
+/* From here on the sends of this pair go by TCP, until its sockets are taken out of `ends`. */
+void pairs_send_away(struct weir_pair *p);
 /* Adds what the pair has done to the totals of its port and frees the slot. */
 int pairs_fold(struct sock_maps *m, __u32 index, bool released);
 /* Counts a refusal at this port. */
 int pairs_refused(struct sock_maps *m, __u64 cgroup, __u16 port, enum weir_refusal reason);
+/* Whether bytes were seen to be read at this port by other means than recvmsg(). */
+bool pairs_splices(const struct sock_maps *m, __u64 cgroup, __u16 port);
 /* Whether the socket of this cookie is in `ends`. */
 bool pairs_has(const struct sock_maps *m, __u64 cookie);
 

@@ -20,21 +20,14 @@
 #define SECOND	       1000000000ull
 
 const char *const sock_refusal_names[WEIR_REFUSALS] = {
-	[WEIR_R_IDLE] = "idle",
-	[WEIR_R_ONE_WAY] = "one_way",
-	[WEIR_R_BLOCKING] = "blocking",
-	[WEIR_R_OTHER_READS] = "other_reads",
-	[WEIR_R_SPINNING] = "spinning",
-	[WEIR_R_CALLS] = "calls",
-	[WEIR_R_ZEROCOPY] = "zerocopy",
-	[WEIR_R_ULP] = "ulp",
-	[WEIR_R_LOWAT] = "lowat",
-	[WEIR_R_BUSY_POLL] = "busy_poll",
-	[WEIR_R_URGENT_PORT] = "urgent",
-	[WEIR_R_OPTIONS] = "options",
-	[WEIR_R_OTHER_MAP] = "other_sockmap",
-	[WEIR_R_FULL] = "full",
-	[WEIR_R_TWICE] = "ambiguous",
+	[WEIR_R_IDLE] = "idle",		 [WEIR_R_ONE_WAY] = "one_way",
+	[WEIR_R_BLOCKING] = "blocking",	 [WEIR_R_OTHER_READS] = "other_reads",
+	[WEIR_R_SPINNING] = "spinning",	 [WEIR_R_CALLS] = "calls",
+	[WEIR_R_ZEROCOPY] = "zerocopy",	 [WEIR_R_ULP] = "ulp",
+	[WEIR_R_LOWAT] = "lowat",	 [WEIR_R_BUSY_POLL] = "busy_poll",
+	[WEIR_R_URGENT_PORT] = "urgent", [WEIR_R_SETTINGS] = "settings",
+	[WEIR_R_OPTIONS] = "options",	 [WEIR_R_OTHER_MAP] = "other_sockmap",
+	[WEIR_R_FULL] = "full",		 [WEIR_R_TWICE] = "ambiguous",
 };
 
 const char *const sock_refusal_texts[WEIR_REFUSALS] = {
@@ -51,6 +44,7 @@ const char *const sock_refusal_texts[WEIR_REFUSALS] = {
 	[WEIR_R_OPTIONS] =
 		"timestamps, TCP_INQ, SO_PEEK_OFF, SO_MAX_PACING_RATE or a socket filter "
 		"is set",
+	[WEIR_R_SETTINGS] = "the settings of its cgroup leave it out",
 	[WEIR_R_URGENT_PORT] = "urgent data, or a port of a protocol that uses it",
 	[WEIR_R_OTHER_MAP] = "another program's sockmap has it",
 	[WEIR_R_FULL] = "there is no room for more pairs",
@@ -79,6 +73,7 @@ const char *const sock_refusal_remedies[WEIR_REFUSALS] = {
 			     "host; it does nothing between local sockets",
 	[WEIR_R_OPTIONS] = "nothing: the program asked for what only packets can do",
 	[WEIR_R_URGENT_PORT] = "nothing: urgent data needs TCP",
+	[WEIR_R_SETTINGS] = "nothing, or other settings: 'weir sock attach' with --port and --local",
 	[WEIR_R_OTHER_MAP] =
 		"a socket can be in one sockmap with programs only; 'bpftool map' lists "
 		"sockmaps and sockhashes of others",
@@ -216,6 +211,7 @@ __u64 sock_judge_again(enum weir_refusal reason, unsigned int refusals)
 
 	switch (reason) {
 	case WEIR_R_TWICE:
+	case WEIR_R_SETTINGS:
 	case WEIR_R_OTHER_READS:
 	case WEIR_R_CALLS:
 	case WEIR_R_ULP: return refusals < 3 && reason == WEIR_R_OTHER_READS ? SECOND : WEIR_NEVER;

@@ -29,6 +29,8 @@ static const struct pinned_map {
 	 sizeof(__u64), 0, 0, WEIR_ENDS},
 	{"pairs", offsetof(struct sock_maps, pairs_fd), BPF_MAP_TYPE_ARRAY, sizeof(__u32),
 	 sizeof(struct weir_pair), 0, BPF_F_MMAPABLE, 1},
+	{"lives", offsetof(struct sock_maps, lives_fd), BPF_MAP_TYPE_ARRAY, sizeof(__u32),
+	 sizeof(struct weir_lives), WEIR_LIVES, BPF_F_MMAPABLE, 0},
 	{"local", offsetof(struct sock_maps, local), BPF_MAP_TYPE_LPM_TRIE,
 	 sizeof(struct weir_local_key), sizeof(__u8), WEIR_LOCAL_MAX, BPF_F_NO_PREALLOC, 0},
 	{"totals", offsetof(struct sock_maps, totals), BPF_MAP_TYPE_HASH,
@@ -121,7 +123,8 @@ static int share(struct sock_maps *m, bool change)
 {
 	m->control = map_memory(m->control_fd, sizeof(*m->control));
 	m->pairs = map_memory(m->pairs_fd, pairs_size(m));
-	if (!m->control || !m->pairs)
+	m->lives = map_memory(m->lives_fd, WEIR_LIVES * sizeof(*m->lives));
+	if (!m->control || !m->pairs || !m->lives)
 		return fail(-errno, "cannot share memory with the socket programs: %m");
 	if (!m->control->schema && !change)
 		return -ENOENT;
@@ -202,6 +205,8 @@ void sock_maps_close(struct sock_maps *m)
 		munmap(m->control, sizeof(*m->control));
 	if (m->pairs)
 		munmap(m->pairs, pairs_size(m));
+	if (m->lives)
+		munmap(m->lives, WEIR_LIVES * sizeof(*m->lives));
 	for (size_t i = 0; i < MAPS; i++)
 		if (*fd_of(m, &pinned_maps[i]) >= 0)
 			close(*fd_of(m, &pinned_maps[i]));

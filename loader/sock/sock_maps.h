@@ -12,9 +12,10 @@ struct bpf_map;
 
 struct sock_maps {
 	int sockets, births, ends, local, totals; /* -1 when not open */
-	int control_fd, pairs_fd;
+	int control_fd, pairs_fd, lives_fd;
 	struct weir_sock_control *control; /* shared memory, written by programs too */
 	struct weir_pair *pairs;
+	struct weir_lives *lives;
 	__u32 pair_count;
 };
 

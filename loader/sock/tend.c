@@ -15,6 +15,7 @@
 
 #include "census.h"
 #include "loader/base/error.h"
+#include "lives.h"
 #include "pairs.h"
 #include "policy.h"
 #include "release.h"
@@ -28,21 +29,14 @@
 #define FORGET_AFTER  (60 * SECOND) /* a deferred accept may take long */
 #define GIVE_UP_AFTER (3 * SECOND)  /* of observing what hardly moves */
 #define NEWS_FOR      (SECOND / 2)  /* new connections are looked at often */
+#define CENSUS_EVERY  (5 * SECOND)
+#define CENSUS_SHARE  50 /* of the time it takes */
+#define LAST_ROUNDS   100
 #define JOIN_ROUNDS   20
 #define STREAM_ROUNDS 3 /* in a row, before a stream is given back to TCP */
 #define STREAM_SENDS  128
 
 enum pace { PACE_BUSY = 100, PACE_PAIRS = 250, PACE_IDLE = 1000 }; /* ms */
-
-struct pair_notes {
-	bool seen[WEIR_ENDS]; /* in `ends`, by the last walk */
-	bool demoted;
-	bool both;		/* are in, since an earlier round */
-	__u64 netns[WEIR_ENDS]; /* inodes */
-	unsigned int rounds;	/* of joining */
-	unsigned int streaming; /* rounds */
-	__u64 passed, messages;
-};
 
 static __u64 now_ns(void)
 {
@@ -55,6 +49,23 @@ static __u64 now_ns(void)
 static void set_state(struct weir_pair *p, __u32 state)
 {
 	__atomic_store_n(&p->state, state, __ATOMIC_RELEASE);
+}
+
+static void leave(struct tender *t, struct weir_pair *p)
+{
+	pairs_send_away(p);
+	t->notes[p - t->maps.pairs].demoted = true;
+}
+
+/* Where one connection's reader splices, the next one may begin to when it is short-cut already. */
+static void leave_port(struct tender *t, __u64 cgroup, __u16 port)
+{
+	for (__u32 i = 0; i < t->maps.pair_count; i++) {
+		struct weir_pair *p = &t->maps.pairs[i];
+
+		if (p->state != WEIR_PAIR_FREE && p->cgroup == cgroup && p->port == port)
+			leave(t, p);
+	}
 }
 
 /* ---- orders ---- */
@@ -92,6 +103,8 @@ static int refuse(struct tender *t, const struct weir_sock_record *const ends[WE
 	const struct weir_sock *accepted = &ends[WEIR_ACCEPTED]->sock;
 	int err = 0;
 
+	if (reason == WEIR_R_OTHER_READS)
+		leave_port(t, accepted->cgroup, accepted->port);
 	if (!(accepted->refused & 1u << reason))
 		err = pairs_refused(&t->maps, accepted->cgroup, accepted->port, reason);
 	for (int end = 0; !err && end < WEIR_ENDS; end++)
@@ -157,15 +170,6 @@ static struct weir_pair *pair_of(struct tender *t, const struct weir_sock *s)
 	return p->cookie[s->end & 1] == s->cookie ? p : NULL;
 }
 
-static void leave(struct tender *t, struct weir_pair *p)
-{
-	if (p->state != WEIR_PAIR_LEAVING) {
-		memset(p->quiet, 0, sizeof(p->quiet));
-		set_state(p, WEIR_PAIR_LEAVING);
-	}
-	t->notes[p - t->maps.pairs].demoted = true;
-}
-
 static void see_joined(struct tender *t, const struct weir_sock_record *r)
 {
 	struct weir_pair *p = pair_of(t, &r->sock);
@@ -200,6 +204,9 @@ static int judge(struct tender *t, size_t index, bool *orders)
 	if (j.verdict == SOCK_WAIT)
 		return 0;
 	*orders = true;
+	if (j.verdict == SOCK_PROMOTE && pairs_splices(&t->maps, ends[WEIR_ACCEPTED]->sock.cgroup,
+						       ends[WEIR_ACCEPTED]->sock.port))
+		j = (struct sock_judgement){.verdict = SOCK_REFUSE, .reason = WEIR_R_OTHER_READS};
 	return j.verdict == SOCK_PROMOTE ? promote(t, ends) : refuse(t, ends, j.reason);
 }
 
@@ -304,10 +311,14 @@ static int tend_pair(struct tender *t, __u32 index)
 	second = is_in(t, p, n, 1);
 	if (!first && !second)
 		return pairs_fold(&t->maps, index, n->demoted);
-	if (p->state == WEIR_PAIR_ON && (first != second || is_stream(p, n)))
+	if (p->state == WEIR_PAIR_ON && first && second && is_stream(p, n))
 		leave(t, p);
-	if (first != second && p->state == WEIR_PAIR_LEAVING)
-		p->quiet[first ? 1 : 0] = 1;
+	if (first == second)
+		return 0;
+	/* One end has closed: the other is not to stay in the map for it. */
+	if (p->state == WEIR_PAIR_ON)
+		pairs_send_away(p);
+	p->quiet[first ? 1 : 0] = 1;
 	return 0;
 }
 
@@ -325,27 +336,7 @@ static int tend_pairs(struct tender *t, size_t counts[4])
 	return err;
 }
 
-/* ---- observers ---- */
-
-static int observe(struct tender *t, bool on)
-{
-	struct weir_tend_bpf *skel = t->walker.skel;
-
-	if (on && !t->read) {
-		t->sent = bpf_program__attach(skel->progs.weir_sent);
-		t->read = t->sent ? bpf_program__attach(skel->progs.weir_read) : NULL;
-		if (!t->read)
-			return fail(-errno, "cannot observe sends and receives: %m");
-	}
-	if (!on && t->read) {
-		bpf_link__destroy(t->read);
-		bpf_link__destroy(t->sent);
-		t->read = t->sent = NULL;
-	}
-	return 0;
-}
-
-/* They stay a while: attaching costs more than their being there. */
+/* The observers stay a while: attaching them costs more than their being there. */
 static int observe_as_needed(struct tender *t)
 {
 	bool needed = any_observed(t);
@@ -353,7 +344,8 @@ static int observe_as_needed(struct tender *t)
 
 	if (needed)
 		t->observed_ns = now;
-	return observe(t, needed || (t->read && now < t->observed_ns + 2 * SECOND));
+	return walker_observe(&t->walker,
+			      needed || (t->walker.read && now < t->observed_ns + 2 * SECOND));
 }
 
 /* ---- rounds ---- */
@@ -364,8 +356,11 @@ static int walk_and_judge(struct tender *t)
 	bool orders = false;
 	int err;
 
+	what.anew = !t->begun;
+	t->begun = true;
 	clear_orders(t);
 	err = walker_walk(&t->walker, what);
+	what.anew = 0;
 	if (!err)
 		err = look(t, &orders);
 	for (__u32 i = 0; i < t->maps.pair_count; i++)
@@ -392,25 +387,82 @@ static int release_some(struct tender *t)
 	return err;
 }
 
-static int look_for_older(struct tender *t)
+/* Those that were passed over may last after all; to find them takes a look at every TCP socket. */
+static bool is_census_due(struct tender *t, __u64 now)
 {
-	__u64 attached = t->maps.control->attached;
-	int err;
+	__u64 skipped = lives_skipped(&t->maps);
 
-	if (attached == t->attached)
-		return 0;
-	err = census(&t->walker, t->in);
-	if (!err)
-		t->attached = attached;
-	return err;
+	if (t->maps.control->attached != t->attached)
+		return true;
+	if (skipped == t->skipped || now < t->census_ns)
+		return false;
+	t->skipped = skipped;
+	return true;
 }
 
-static bool is_over(const struct tender *t)
+static int look_for_older(struct tender *t)
+{
+	__u64 attached = t->maps.control->attached, begin = now_ns(), took;
+	int err;
+
+	if (!is_census_due(t, begin))
+		return 0;
+	err = census(&t->walker, t->in);
+	if (err)
+		return err;
+	took = now_ns() - begin;
+	t->attached = attached;
+	t->census_ns =
+		begin + (took * CENSUS_SHARE > CENSUS_EVERY ? took * CENSUS_SHARE : CENSUS_EVERY);
+	return 0;
+}
+
+static void look_at_lives(struct tender *t)
+{
+	if (now_ns() < t->lives_ns)
+		return;
+	lives_look(&t->maps, t->lives);
+	t->lives_ns = now_ns() + SECOND;
+}
+
+/* The pins are not all of it: what they held goes on, and nobody else can switch it off now. */
+static int switch_off(struct tender *t)
+{
+	size_t left = 1;
+
+	t->maps.control->on = 0;
+	for (__u32 i = 0; i < t->maps.pair_count; i++)
+		if (t->maps.pairs[i].state != WEIR_PAIR_FREE)
+			pairs_send_away(&t->maps.pairs[i]);
+	for (int i = 0; left && i < LAST_ROUNDS; i++) {
+		if (walker_walk(&t->walker, (struct weir_walk){}) ||
+		    release_round(&t->walker, &t->maps, &left))
+			break;
+		usleep(20000);
+	}
+	return -ESTALE;
+}
+
+static bool is_gone(const struct tender *t)
 {
 	struct stat held, there;
 
-	return t->maps.control->generation != t->generation || fstat(t->lock, &held) ||
-	       stat(instance_path(t->in, "sock"), &there) || held.st_ino != there.st_ino;
+	return fstat(t->lock, &held) || stat(instance_path(t->in, "sock"), &there) ||
+	       held.st_ino != there.st_ino || held.st_dev != there.st_dev;
+}
+
+static int do_round(struct tender *t, size_t counts[4])
+{
+	int err = look_for_older(t);
+
+	if (!err)
+		err = walk_and_judge(t);
+	if (!err)
+		err = tend_pairs(t, counts);
+	if (!err && counts[WEIR_PAIR_LEAVING])
+		err = release_some(t);
+	look_at_lives(t);
+	return err ? err : observe_as_needed(t);
 }
 
 int tender_round(struct tender *t)
@@ -419,23 +471,17 @@ int tender_round(struct tender *t)
 	size_t counts[4];
 	int err;
 
-	if (is_over(t))
+	if (t->maps.control->generation != t->generation)
 		return -ESTALE;
+	if (is_gone(t))
+		return switch_off(t);
 	t->births = t->maps.control->births;
-	err = look_for_older(t);
-	if (!err)
-		err = walk_and_judge(t);
-	if (!err)
-		err = tend_pairs(t, counts);
-	if (!err && counts[WEIR_PAIR_LEAVING])
-		err = release_some(t);
-	if (!err)
-		err = observe_as_needed(t);
+	err = do_round(t, counts);
 	if (err)
 		return err;
 	if (t->births != births)
 		t->news_ns = now_ns();
-	if (t->read || now_ns() < t->news_ns + NEWS_FOR || counts[WEIR_PAIR_JOINING] ||
+	if (t->walker.read || now_ns() < t->news_ns + NEWS_FOR || counts[WEIR_PAIR_JOINING] ||
 	    counts[WEIR_PAIR_LEAVING])
 		return PACE_BUSY;
 	return counts[WEIR_PAIR_ON] ? PACE_PAIRS : PACE_IDLE;
@@ -444,101 +490,4 @@ int tender_round(struct tender *t)
 bool tender_has_news(const struct tender *t)
 {
 	return t->maps.control->births != t->births || t->maps.control->generation != t->generation;
-}
-
-/* ---- who tends ---- */
-
-static int lock_of(const struct instance *in)
-{
-	int fd = open(instance_path(in, "sock"), O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
-
-	if (fd < 0)
-		return -errno;
-	if (!flock(fd, LOCK_EX | LOCK_NB))
-		return fd;
-	err = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	close(fd);
-	return err;
-}
-
-/* Pairs that one who was killed was about to join are nobody's. */
-static void begin(struct tender *t)
-{
-	t->maps.control->tender = getpid();
-	t->generation = t->maps.control->generation;
-	for (__u32 i = 0; i < t->maps.pair_count; i++) {
-		struct weir_pair *p = &t->maps.pairs[i];
-
-		if (p->state == WEIR_PAIR_JOINING)
-			leave(t, p);
-	}
-}
-
-int tender_open(struct tender *t, const struct instance *in)
-{
-	int err;
-
-	*t = (struct tender){.in = in, .lock = lock_of(in)};
-	if (t->lock < 0)
-		return t->lock == -EBUSY || t->lock == -ENOENT
-			       ? t->lock
-			       : fail(t->lock, "cannot lock %s: %s", instance_path(in, "sock"),
-				      strerror(-t->lock));
-	err = sock_maps_open(&t->maps, in);
-	if (!err) {
-		t->notes = calloc(t->maps.pair_count, sizeof(*t->notes));
-		err = t->notes ? walker_open(&t->walker, &t->maps, true)
-			       : fail(-ENOMEM, "out of memory for %u pairs", t->maps.pair_count);
-	}
-	if (!err)
-		begin(t);
-	else
-		tender_close(t);
-	return err;
-}
-
-int tender_take_over(struct tender *t, const struct instance *in)
-{
-	struct sock_maps m;
-	int err = sock_maps_open(&m, in);
-
-	if (err)
-		return err;
-	__atomic_fetch_add(&m.control->generation, 1, __ATOMIC_SEQ_CST);
-	sock_maps_close(&m);
-	for (int i = 0; i < 500; i++) {
-		err = tender_open(t, in);
-		if (err != -EBUSY)
-			return err;
-		usleep(10000);
-	}
-	return fail(err, "the process that tends the sockets does not end; end it, then try again");
-}
-
-void tender_close(struct tender *t)
-{
-	if (t->walker.skel)
-		observe(t, false);
-	walker_close(&t->walker);
-	if (t->maps.control && t->maps.control->tender == (__u32)getpid())
-		t->maps.control->tender = 0;
-	sock_maps_close(&t->maps);
-	free(t->notes);
-	if (t->lock >= 0)
-		close(t->lock);
-	*t = (struct tender){.lock = -1};
-}
-
-int tender_process(const struct instance *in)
-{
-	struct sock_maps m;
-	int fd = lock_of(in), process = 0;
-
-	if (fd >= 0)
-		close(fd);
-	if (fd != -EBUSY || sock_maps_open(&m, in))
-		return 0;
-	process = m.control->tender;
-	sock_maps_close(&m);
-	return process;
 }

@@ -7,8 +7,18 @@
 
 #include "walk.h"
 
-struct bpf_link;
-struct pair_notes;
+/* What we remember of a pair. */
+struct pair_notes {
+	bool seen[WEIR_ENDS]; /* in `ends`, by the last walk */
+	bool demoted;
+	bool both;		/* are in, since an earlier round */
+	__u64 netns[WEIR_ENDS]; /* inodes */
+	unsigned int rounds;	/* of joining */
+	unsigned int streaming; /* rounds */
+	__u64 passed, messages;
+};
+
+struct lives_note;
 
 struct tender {
 	const struct instance *in;
@@ -16,13 +26,17 @@ struct tender {
 	struct walker walker;
 	int lock; /* of the directory of pins, for as long as we tend */
 	__u64 generation;
-	__u64 births;		      /* as of the last walk */
-	__u64 attached;		      /* as of the last census */
-	__u64 news_ns;		      /* when new connections were last seen */
-	struct bpf_link *sent, *read; /* the observers, while there is somebody to observe */
-	__u64 observed_ns;	      /* when there last was */
-	__u64 released_ns;	      /* when a release was last tried */
-	struct pair_notes *notes;     /* what we remember of each pair, by slot */
+	__u64 births;	   /* as of the last walk */
+	__u64 attached;	   /* as of the last census */
+	__u64 news_ns;	   /* when new connections were last seen */
+	__u64 observed_ns; /* when there last was */
+	__u64 released_ns; /* when a release was last tried */
+	__u64 census_ns;   /* from when on there may be another census */
+	__u64 skipped;	   /* connections that were passed over, as of the last one */
+	__u64 lives_ns;	   /* when ports are next decided about */
+	bool begun;
+	struct pair_notes *notes; /* by slot */
+	struct lives_note *lives; /* by port */
 };
 
 /* 0; -EBUSY without a line when another process tends; -ENOENT when nothing is attached; < 0. */

@@ -108,6 +108,7 @@ int walker_walk(struct walker *w, struct weir_walk what)
 	w->skel->bss->walk.forget_ns = what.forget_ns;
 	w->skel->bss->walk.all = what.all;
 	w->skel->bss->walk.obey = what.obey;
+	w->skel->bss->walk.anew = what.anew;
 	fd = bpf_iter_create(bpf_link__fd(w->walk));
 	if (fd < 0)
 		return fail(fd, "cannot walk over sockets: %s", strerror(-fd));
@@ -153,8 +154,28 @@ int walker_read_iterator(void *link)
 	return n < 0 ? fail(-errno, "cannot walk over TCP sockets: %m") : 0;
 }
 
+int walker_observe(struct walker *w, bool on)
+{
+	struct weir_tend_bpf *skel = w->skel;
+
+	if (on && !w->read) {
+		w->sent = bpf_program__attach(skel->progs.weir_sent);
+		w->read = w->sent ? bpf_program__attach(skel->progs.weir_read) : NULL;
+		if (!w->read)
+			return fail(-errno, "cannot observe sends and receives: %m");
+	}
+	if (!on && w->read) {
+		bpf_link__destroy(w->read);
+		bpf_link__destroy(w->sent);
+		w->read = w->sent = NULL;
+	}
+	return 0;
+}
+
 void walker_close(struct walker *w)
 {
+	bpf_link__destroy(w->read);
+	bpf_link__destroy(w->sent);
 	bpf_link__destroy(w->walk);
 	weir_tend_bpf__destroy(w->skel);
 	free(w->record);

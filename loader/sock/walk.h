@@ -13,6 +13,7 @@ struct bpf_link;
 struct walker {
 	struct weir_tend_bpf *skel;
 	struct bpf_link *walk;
+	struct bpf_link *sent, *read;	 /* the observers, while there is somebody to observe */
 	struct weir_sock_record *record; /* of the last walk */
 	size_t count, room;
 };
@@ -25,6 +26,9 @@ int walker_walk(struct walker *w, struct weir_walk what);
  * kernel takes the namespace that we are in. For netns_for_each(). */
 int walker_read_iterator(void *link);
 void walker_close(struct walker *w);
+
+/* Attaches the observers of all sends and receives of the host, or takes them off. */
+int walker_observe(struct walker *w, bool on);
 
 /* Index of the other end's record; -1: there is none, or more than one. */
 long walker_other(const struct walker *w, size_t index);
