@@ -13,8 +13,6 @@ CHURN_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/churn/*.c))
 CHURN          := $(B)/tests/churn/churn
 SOCK_OBJECTS   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sock/*.c))
 SOCK_LOAD      := $(B)/tests/sock/sock
-SOCK_OBJECTS   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sock/*.c))
-SOCK_LOAD      := $(B)/tests/sock/sock
 SCALE          := $(B)/tests/scale/fill
 
 vpath %.bpf.c tests/bench
@@ -35,9 +33,6 @@ $(SCALE): $(SCALE).o $(LIBRARY)
 
 $(CHURN): $(CHURN_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^
-
-$(SOCK_LOAD): $(SOCK_OBJECTS)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
 
 $(SOCK_LOAD): $(SOCK_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
