@@ -108,6 +108,8 @@ struct sock {
 	struct mem_cgroup *sk_memcg;
 	unsigned int sk_ll_usec;
 	int sk_rcvlowat;
+	int sk_rcvbuf;
+	int sk_sndbuf;
 	int sk_peek_off;
 	__u32 sk_tsflags;
 	unsigned long sk_max_pacing_rate;

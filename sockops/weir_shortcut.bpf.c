@@ -14,10 +14,14 @@
 
 extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 
+/* What may come for a socket while a call holds its lock, besides what its buffers hold: bytes. */
+#define BACKLOG (64 * 1024)
+
 /* The other end, as far as its state decides. */
 struct reader {
 	__u32 copied_seq;
 	__u32 queued; /* bytes */
+	__u32 most;   /* of them: what its own buffers are made for */
 	bool reads;   /* its connection is not over */
 	bool busy; /* a call holds its lock, or its memory is short: waiting for it may take long */
 };
@@ -79,6 +83,8 @@ static __always_inline bool look_at(const struct weir_pair *p, __u32 end, struct
 	r->reads = is_open(sk->__sk_common.skc_state);
 	r->copied_seq = *(volatile __u32 *)&tp->copied_seq;
 	r->queued = *(volatile int *)&sk->sk_backlog.rmem_alloc.counter;
+	r->most = *(volatile __u32 *)&sk->sk_rcvbuf + *(volatile __u32 *)&sk->sk_sndbuf / 2 +
+		  BACKLOG / 2;
 	return *(volatile __s64 *)&sk->__sk_common.skc_cookie.counter == (__s64)cookie;
 }
 
@@ -115,13 +121,18 @@ static __always_inline bool is_drained(const struct tcp_sock *tp, const struct r
 	return tp->write_seq == r->copied_seq && tp->snd_una == tp->write_seq;
 }
 
-/* Whether the reader has room; messages are counted as well as bytes, because each costs memory. */
+/*
+ * Whether the reader has room; messages are counted as well as bytes, because each costs memory. While
+ * a reader with more unread than its buffers and BACKLOG is in a call, the kernel drops packets for
+ * it, and a RST is sent once only: the other end would never hear of it.
+ */
 static __always_inline bool has_room(struct weir_way *own, const struct weir_pair *p,
 				     const struct reader *r, __u32 size)
 {
 	if (!r->queued)
 		own->queued = 0;
-	return !r->busy && r->queued + size <= p->limit && own->queued < WEIR_QUEUED_MAX;
+	return !r->busy && r->queued + size <= p->limit && r->queued + size <= r->most &&
+	       own->queued < WEIR_QUEUED_MAX;
 }
 
 static __always_inline int by_tcp(struct weir_way *own, __u64 *reason, __u32 size)
