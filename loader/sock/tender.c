@@ -77,14 +77,18 @@ int tender_take_over(struct tender *t, const struct instance *in)
 
 	if (err)
 		return err;
-	__atomic_fetch_add(&m.control->generation, 1, __ATOMIC_SEQ_CST);
-	sock_maps_close(&m);
-	for (int i = 0; i < 500; i++) {
+	err = -EBUSY;
+	for (int i = 0; err == -EBUSY && i < 500; i++) {
+		if (i)
+			usleep(10000);
+		/* Again and again: another one may have begun just before us. */
+		if (i % 10 == 0)
+			__atomic_fetch_add(&m.control->generation, 1, __ATOMIC_SEQ_CST);
 		err = tender_open(t, in);
-		if (err != -EBUSY)
-			return err;
-		usleep(10000);
 	}
+	sock_maps_close(&m);
+	if (err != -EBUSY)
+		return err;
 	return fail(err, "the process that tends the sockets does not end; end it, then try again");
 }
 
