@@ -8,7 +8,7 @@
 #define TURNS 8
 /* ...with no more messages to each than this: else it is a stream. */
 #define MESSAGES_PER_TURN 16
-/* A stream of large messages is, after so many. */
+/* A stream of large messages is, after so many, if it is answered at times. */
 #define LARGE_SENDS 8
 /* What is neither after so many is not. */
 #define ENOUGH_SENDS 256
@@ -73,7 +73,8 @@ const char *const sock_refusal_remedies[WEIR_REFUSALS] = {
 			     "host; it does nothing between local sockets",
 	[WEIR_R_OPTIONS] = "nothing: the program asked for what only packets can do",
 	[WEIR_R_URGENT_PORT] = "nothing: urgent data needs TCP",
-	[WEIR_R_SETTINGS] = "nothing, or other settings: 'weir sock attach' with --port and --local",
+	[WEIR_R_SETTINGS] =
+		"nothing, or other settings: 'weir sock attach' with --port and --local",
 	[WEIR_R_OTHER_MAP] =
 		"a socket can be in one sockmap with programs only; 'bpftool map' lists "
 		"sockmaps and sockhashes of others",
@@ -148,9 +149,11 @@ static bool answers(const struct weir_evidence *e)
 	return e->turns >= TURNS && e->sends <= MESSAGES_PER_TURN * e->turns;
 }
 
-static bool sends_large(const struct weir_evidence *e)
+/* How either end reads was seen: who sends most may be a proxy that splices what comes back. */
+static bool streams_large(const struct weir_evidence *from, const struct weir_evidence *to)
 {
-	return e->sends >= LARGE_SENDS && e->sent / e->sends >= WEIR_LARGE;
+	return from->sends >= LARGE_SENDS && from->sent / from->sends >= WEIR_LARGE &&
+	       to->sends <= from->sends && to->recvs >= LARGE_SENDS / 2 && from->recvs;
 }
 
 /* Where of several messages not one was read while we looked on, and yet they are gone, that is the
@@ -174,8 +177,7 @@ static struct sock_judgement judge_traffic(const struct weir_sock_record *const 
 	const struct weir_evidence *a = &ends[WEIR_ACCEPTED]->sock.evidence;
 	struct sock_judgement wait = {.verdict = SOCK_WAIT};
 
-	if ((answers(c) && answers(a)) || (sends_large(c) && (a->sends <= c->sends)) ||
-	    (sends_large(a) && (c->sends <= a->sends)))
+	if ((answers(c) && answers(a)) || streams_large(c, a) || streams_large(a, c))
 		return (struct sock_judgement){.verdict = SOCK_PROMOTE};
 	if (c->sends >= ENOUGH_SENDS || a->sends >= ENOUGH_SENDS)
 		return judge_unread(ends, WEIR_R_ONE_WAY,
