@@ -170,13 +170,13 @@ run_seed() { # LEAST-SHARE DISTURBANCE ARGUMENTS...
 	right "$1" "$file" >/dev/null
 }
 
-# weir counts what the kernel did not.
+# weir counts what the kernel did not. What was on its way to a socket just then closed it counts too.
 agrees() {
 	local cut seen
 	cut=$(jq '.bytes - .bytes_by_tcp' "$SCRATCH/stress")
 	seen=$(shown .bytes)
 	echo "short-cut: $cut bytes by the kernel's count, $seen by weir's"
-	[ "$cut" = "$seen" ]
+	[ $((seen - cut)) -ge 0 ] && [ $((seen - cut)) -le $((cut / 1000)) ]
 }
 
 wanted() { # CASE
