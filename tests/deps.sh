@@ -6,7 +6,7 @@ set -euo pipefail
 build="clang llvm gcc make bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev linux-libc-dev
 	libmnl-dev libjansson-dev libncurses-dev"
 run="iproute2 procps util-linux ethtool"
-tests="libcmocka-dev xdp-tools nginx-light wrk curl iputils-ping python3 jq tmux"
+tests="libcmocka-dev xdp-tools nginx-light wrk curl iputils-ping python3 jq tmux nftables"
 vm="qemu-system-x86 busybox-static cpio kmod"
 
 if ! command -v dpkg-query >/dev/null; then
