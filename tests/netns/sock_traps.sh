@@ -136,6 +136,7 @@ try ulp tcp ulp --when start
 try ulp-late shortcut ulp
 
 # The kernel of these tests may be without TLS.
+await 5 test -s "$SCRATCH/ulp.plain"
 if [ "$(jq -r .error "$SCRATCH/ulp.plain" 2>/dev/null)" = ENOENT ]; then
 	expected=("${expected[@]/#ulp tcp/ulp shortcut}")
 fi
@@ -279,7 +280,7 @@ nginx_start "$host" "$GROUP" front 127.0.0.1:8080 \
 await 5 inside "$host" curl -fs -o /dev/null http://127.0.0.1:8080/64K
 for size in 64K 1M; do
 	cgroup_run "$GROUP" nsenter --net="/run/netns/$host" \
-		wrk -t1 -c8 -d2s "http://127.0.0.1:8080/$size" >"$SCRATCH/wrk" 2>&1 &
+		wrk -t1 -c8 -d3s "http://127.0.0.1:8080/$size" >"$SCRATCH/wrk" 2>&1 &
 	load=$!
 	sleep 1.5
 	weir -j sock list 8080 >"$SCRATCH/front" 2>&1
