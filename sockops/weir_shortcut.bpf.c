@@ -61,7 +61,9 @@ static __always_inline bool is_pressed(const struct sock *sk)
 		return false;
 	memcg = bpf_rdonly_cast((void *)(address & ~7ull),
 				bpf_core_type_id_kernel(struct mem_cgroup));
-	return memcg->tcpmem_pressure || memcg->socket_pressure > bpf_jiffies64();
+	if (bpf_core_field_exists(memcg->tcpmem_pressure) && memcg->tcpmem_pressure)
+		return true;
+	return memcg->socket_pressure > bpf_jiffies64();
 }
 
 static __always_inline bool is_open(__u8 state)
