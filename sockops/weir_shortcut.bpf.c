@@ -12,6 +12,8 @@
 
 #include <bpf/bpf_core_read.h>
 
+#define O_NONBLOCK 04000
+
 extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 
 /* What may come for a socket while a call holds its lock, besides what its buffers hold: bytes. */
@@ -23,6 +25,7 @@ struct reader {
 	__u32 queued; /* bytes */
 	__u32 most;   /* of them: what its own buffers are made for */
 	bool reads;   /* its connection is not over */
+	bool sleeps;  /* it may, in tcp_recvmsg(): its socket was made blocking since it joined */
 	bool busy; /* a call holds its lock, or its memory is short: waiting for it may take long */
 };
 
@@ -84,6 +87,7 @@ static __always_inline bool look_at(const struct weir_pair *p, __u32 end, struct
 	r->busy = is_locked(sk, (void *)address) || is_pressed(sk);
 	r->reads = is_open(sk->__sk_common.skc_state);
 	r->copied_seq = *(volatile __u32 *)&tp->copied_seq;
+	r->sleeps = !(*(volatile unsigned int *)&sk->sk_socket->file->f_flags & O_NONBLOCK);
 	r->queued = *(volatile int *)&sk->sk_backlog.rmem_alloc.counter;
 	r->most = *(volatile __u32 *)&sk->sk_rcvbuf + *(volatile __u32 *)&sk->sk_sndbuf / 2 +
 		  BACKLOG / 2;
@@ -180,7 +184,9 @@ int weir_message(struct sk_msg_md *msg)
 		own->missed++;
 		return SK_PASS;
 	}
-	if (!is_drained(tp, &r))
+	/* Without the stream verdict, one that sleeps there for MSG_WAITALL would not wake, and then be
+	 * given first what comes by TCP later. */
+	if (r.sleeps || !is_drained(tp, &r))
 		return by_tcp(own, &own->gated, size);
 	if (!has_room(own, p, &r, size))
 		return by_tcp(own, &own->spilled, size);

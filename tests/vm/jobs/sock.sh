@@ -69,14 +69,15 @@ stress() { # NAME PORT SERVER-NAMESPACE ARGUMENTS...
 		--client-netns "$client" --server-netns "$3" "${@:4}"
 }
 
-# The bytes that TCP did not send are those that weir says it has short-cut.
+# The bytes that TCP did not send are those that weir says it has short-cut. TCP may send some twice.
 stress_is_right() { # NAME PORT
 	local counted
 	told "$1: every byte right, most of the streams short-cut" \
 		'.right == .streams and .short_cut_streams * 2 > .streams' "$SCRATCH/$1"
 	counted=$(shown "$2" bytes)
-	equal "$1: weir counted what TCP did not send" \
-		"$(jq '.bytes - .bytes_by_tcp' "$SCRATCH/$1")" "$counted"
+	between "$1: weir counted what TCP did not send" \
+		"$(jq '.bytes - .bytes_by_tcp' "$SCRATCH/$1")" \
+		"$(jq '.bytes - .bytes_by_tcp + 10000' "$SCRATCH/$1")" "$counted"
 }
 
 everywhere() {
@@ -119,6 +120,12 @@ one_socket() {
 			.left_for_recv.wrong_at == -1' "$SCRATCH/splice-late"
 	warm_trap blocking blocking --blocking late
 	told "a reader that sleeps in recv later" '.right and .warm.short_cut' "$SCRATCH/blocking"
+	# The stream verdict makes MSG_WAITALL return what is there, whichever way it came.
+	if [ "$verdict" = 0 ]; then
+		warm_trap waitall waitall
+		told "a reader that sleeps for MSG_WAITALL later" '.right and .warm.short_cut' \
+			"$SCRATCH/waitall"
+	fi
 	warm_trap slow slow-reader
 	told "a slow reader: memory is bounded, the sender is stopped" \
 		'.right and .warm.short_cut and .stopped_by == "EAGAIN" and .reader_memory < 2000000' \
