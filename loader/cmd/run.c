@@ -8,7 +8,7 @@
 #include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/base/ticker.h"
-#include "loader/sock/tend.h"
+#include "loader/tend/tend.h"
 
 #define INTERVAL_SECONDS 1.0
 /* What sockets ask for at most: a connection is worth a look after a tenth of a second. */

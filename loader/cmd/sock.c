@@ -11,8 +11,8 @@
 #include "loader/out/out.h"
 #include "loader/sock/firewall.h"
 #include "loader/sock/settings.h"
-#include "loader/sock/sock_view.h"
-#include "loader/sock/tend.h"
+#include "loader/sockview/sock_view.h"
+#include "loader/tend/tend.h"
 
 /* ---- attach ---- */
 

@@ -7,7 +7,7 @@
 #include "command.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"
-#include "loader/sock/known.h"
+#include "loader/sockview/known.h"
 
 static const struct column columns[] = {
 	COLUMN("client", "Client", UNIT_TEXT),

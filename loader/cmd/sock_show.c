@@ -7,7 +7,7 @@
 #include "loader/base/options.h"
 #include "loader/base/ticker.h"
 #include "loader/out/out.h"
-#include "loader/sock/sock_view.h"
+#include "loader/sockview/sock_view.h"
 #include "pace.h"
 
 #define SAMPLE_SECONDS 1.0

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir sock why: what keeps a connection on TCP, or what its short cut has done. */
-#include "loader/sock/why.h"
+#include "loader/sockview/why.h"
 
 #include <errno.h>
 

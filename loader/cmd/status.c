@@ -10,7 +10,7 @@
 #include "loader/base/error.h"
 #include "loader/out/out.h"
 #include "loader/rules/rules.h"
-#include "loader/sock/sock_view.h"
+#include "loader/sockview/sock_view.h"
 
 static const struct column columns[] = {
 	COLUMN("device", "Device", UNIT_TEXT),

@@ -15,7 +15,7 @@
 #include "loader/host/netdev.h"
 #include "loader/rules/rule.h"
 #include "loader/sock/firewall.h"
-#include "loader/sock/sock_view.h"
+#include "loader/sockview/sock_view.h"
 
 struct doctor {
 	json_t *findings;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "loader/base/error.h"
-#include "loader/sock/policy.h"
+#include "loader/tend/policy.h"
 #include "loader/sock/probe.h"
 
 #define MANY	  10 /* refused connections of a port, below which they may be anything */

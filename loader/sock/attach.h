@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "cgroup.h"
+#include "loader/host/cgroup.h"
 #include "loader/host/instance.h"
 #include "sock_maps.h"
 

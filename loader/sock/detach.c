@@ -14,9 +14,9 @@
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
-#include "pairs.h"
-#include "release.h"
-#include "tend.h"
+#include "loader/tend/pairs.h"
+#include "loader/tend/release.h"
+#include "loader/tend/tend.h"
 
 #define WAIT_S	    2 /* for readers to read what they have; a round may be long, too */
 #define PAUSE_US    20000

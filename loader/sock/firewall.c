@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 #include "loader/host/netlink.h"
-#include "namespaces.h"
+#include "loader/host/namespaces.h"
 
 static int count_table(const struct nlmsghdr *message, void *data)
 {

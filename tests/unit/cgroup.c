@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "loader/base/error.h"
-#include "loader/sock/cgroup.h"
+#include "loader/host/cgroup.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

@@ -8,7 +8,7 @@
 
 #include "loader/doctor/doctor.h"
 #include "loader/base/error.h"
-#include "loader/sock/policy.h"
+#include "loader/tend/policy.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

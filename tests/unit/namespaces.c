@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "loader/base/error.h"
-#include "loader/sock/namespaces.h"
+#include "loader/host/namespaces.h"
 #include "tests/far_namespace.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "loader/sock/lives.h"
-#include "loader/sock/policy.h"
+#include "loader/tend/lives.h"
+#include "loader/tend/policy.h"
 
 struct ends {
 	struct weir_sock_record end[WEIR_ENDS];

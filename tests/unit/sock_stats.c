@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The sums over pairs that live and pairs that are gone. */
-#include "loader/sock/sock_stats.h"
+#include "loader/sockview/sock_stats.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "loader/out/out.h"
-#include "settings.h"
+#include "loader/sock/settings.h"
 #include "why.h"
 
 static void tell_socket(json_t *steps, const struct stranger *s, const struct sock_known *k)

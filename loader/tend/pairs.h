@@ -4,7 +4,7 @@
 #ifndef WEIR_SOCK_PAIRS_H
 #define WEIR_SOCK_PAIRS_H
 
-#include "sock_maps.h"
+#include "loader/sock/sock_maps.h"
 
 /* A free slot for this connection, JOINING; -ENOSPC. */
 long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[WEIR_ENDS]);

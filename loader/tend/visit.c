@@ -9,7 +9,7 @@
 #include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
-#include "namespaces.h"
+#include "loader/host/namespaces.h"
 #include "walk.h"
 
 static int compare(const void *a, const void *b)

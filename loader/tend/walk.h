@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "sock_maps.h"
+#include "loader/sock/sock_maps.h"
 
 struct weir_tend_bpf;
 struct bpf_link;

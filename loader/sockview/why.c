@@ -6,7 +6,7 @@
 
 #include "loader/out/out.h"
 #include "loader/out/units.h"
-#include "policy.h"
+#include "loader/tend/policy.h"
 
 void why_step(json_t *steps, const char *name, const char *format, ...)
 {

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "loader/base/error.h"
-#include "tend.h"
+#include "loader/tend/tend.h"
 
 int sock_known_read(struct sock_known *k,
 		    bool (*wanted)(const struct connection *c, const void *data), const void *data)

@@ -3,7 +3,7 @@
 #ifndef WEIR_SOCK_CONNECTIONS_H
 #define WEIR_SOCK_CONNECTIONS_H
 
-#include "walk.h"
+#include "loader/tend/walk.h"
 
 enum connection_state {
 	CONNECTION_UNPAIRED, /* the other end was not seen */

@@ -14,7 +14,7 @@
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"
 #include "loader/host/netlink.h"
-#include "namespaces.h"
+#include "loader/host/namespaces.h"
 
 #define ENOUGH 4096
 

@@ -7,9 +7,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "attach.h"
+#include "loader/sock/attach.h"
 #include "loader/base/error.h"
-#include "namespaces.h"
+#include "loader/host/namespaces.h"
 #include "weir_tend.skel.h"
 
 static int tell_scopes(struct walker *w, const struct instance *in)

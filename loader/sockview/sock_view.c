@@ -9,9 +9,9 @@
 
 #include "loader/base/error.h"
 #include "loader/out/out.h"
-#include "policy.h"
-#include "settings.h"
-#include "tend.h"
+#include "loader/tend/policy.h"
+#include "loader/sock/settings.h"
+#include "loader/tend/tend.h"
 
 /* ---- readings ---- */
 

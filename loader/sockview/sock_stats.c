@@ -9,7 +9,7 @@
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
-#include "sock_maps.h"
+#include "loader/sock/sock_maps.h"
 
 /* A pair that ends goes over to the totals within microseconds; if nobody is there any more to end
  * what he began, what is seen after this long is all there will be. */

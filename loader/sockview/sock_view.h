@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-#include "attach.h"
+#include "loader/sock/attach.h"
 #include "connections.h"
 #include "sock_stats.h"
 

@@ -3,7 +3,7 @@
 #ifndef WEIR_SOCK_LIVES_H
 #define WEIR_SOCK_LIVES_H
 
-#include "sock_maps.h"
+#include "loader/sock/sock_maps.h"
 
 /* What was counted when a port was last decided about. */
 struct lives_note {
