@@ -411,6 +411,7 @@ static int look_for_older(struct tender *t)
 	if (err)
 		return err;
 	took = now_ns() - begin;
+	t->news_ns = now_ns();
 	t->attached = attached;
 	t->census_ns =
 		begin + (took * CENSUS_SHARE > CENSUS_EVERY ? took * CENSUS_SHARE : CENSUS_EVERY);
