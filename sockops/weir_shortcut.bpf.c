@@ -16,7 +16,8 @@
 
 extern void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 
-/* What may come for a socket while a call holds its lock, besides what its buffers hold: bytes. */
+/* What may come for a socket while a call holds its lock, besides twice what its buffers hold: bytes;
+ * tcp_add_backlog(). Half of it is left for what comes: a RST, the last window updates. */
 #define BACKLOG (64 * 1024)
 
 /* The other end, as far as its state decides. */
@@ -89,7 +90,7 @@ static __always_inline bool look_at(const struct weir_pair *p, __u32 end, struct
 	r->copied_seq = *(volatile __u32 *)&tp->copied_seq;
 	r->sleeps = !(*(volatile unsigned int *)&sk->sk_socket->file->f_flags & O_NONBLOCK);
 	r->queued = *(volatile int *)&sk->sk_backlog.rmem_alloc.counter;
-	r->most = *(volatile __u32 *)&sk->sk_rcvbuf + *(volatile __u32 *)&sk->sk_sndbuf / 2 +
+	r->most = 2 * *(volatile __u32 *)&sk->sk_rcvbuf + *(volatile __u32 *)&sk->sk_sndbuf / 2 +
 		  BACKLOG / 2;
 	return *(volatile __s64 *)&sk->__sk_common.skc_cookie.counter == (__s64)cookie;
 }
