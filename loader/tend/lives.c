@@ -5,7 +5,7 @@
 #define FEW_LAST 8  /* less than one of so many: not worth it */
 /* Those that have just begun had no time to last: they have until the next look. */
 #define SURE	  2
-#define FORGOTTEN 10 /* looks */
+#define FORGOTTEN 40 /* looks */
 
 static void decide(struct weir_lives *l, struct lives_note *n, bool skip)
 {

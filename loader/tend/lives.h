@@ -12,7 +12,7 @@ struct lives_note {
 	__u32 idle;    /* looks at which there was too little to tell */
 };
 
-/* Decides about all ports; to be called about once a second, with room for WEIR_LIVES notes. */
+/* Decides about all ports; to be called every quarter of a second, with room for WEIR_LIVES notes. */
 void lives_look(struct sock_maps *m, struct lives_note *notes);
 /* Connections that were passed over so far: some of them may last after all. */
 __u64 lives_skipped(const struct sock_maps *m);

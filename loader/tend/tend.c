@@ -29,11 +29,12 @@
 #define FORGET_AFTER  (60 * SECOND) /* a deferred accept may take long */
 #define GIVE_UP_AFTER (3 * SECOND)  /* of observing what hardly moves */
 #define NEWS_FOR      (SECOND / 2)  /* new connections are looked at often */
+#define LIVES_EVERY   (SECOND / 4)
 #define CENSUS_EVERY  (5 * SECOND)
 #define CENSUS_SHARE  50 /* of the time it takes */
 #define LAST_ROUNDS   100
 #define JOIN_ROUNDS   20
-#define STREAM_ROUNDS 3 /* in a row, before a stream is given back to TCP */
+#define STREAM_ROUNDS 2 /* in a row, before a stream is given back to TCP */
 #define STREAM_SENDS  128
 
 enum pace { PACE_BUSY = 100, PACE_PAIRS = 250, PACE_IDLE = 1000 }; /* ms */
@@ -273,7 +274,7 @@ static int join(struct tender *t, struct weir_pair *p, struct pair_notes *n)
 	return reason != WEIR_REFUSALS ? pairs_refused(&t->maps, p->cgroup, p->port, reason) : 0;
 }
 
-/* Most of what is sent goes by TCP all the same: a stream of small messages, or a sender that is
+/* Much of what is sent goes by TCP all the same: a stream of small messages, or a sender that is
  * faster than its reader. */
 static bool is_stream(const struct weir_pair *p, struct pair_notes *n)
 {
@@ -285,7 +286,7 @@ static bool is_stream(const struct weir_pair *p, struct pair_notes *n)
 		messages += p->way[end].messages;
 	}
 	now = passed - n->passed > STREAM_SENDS &&
-	      passed - n->passed > 2 * (messages - n->messages);
+	      passed - n->passed > (messages - n->messages) / 2;
 	n->passed = passed;
 	n->messages = messages;
 	n->streaming = now ? n->streaming + 1 : 0;
@@ -313,6 +314,7 @@ static int tend_pair(struct tender *t, __u32 index)
 		return pairs_fold(&t->maps, index, n->demoted);
 	if (p->state == WEIR_PAIR_ON && first && second && is_stream(p, n))
 		leave(t, p);
+	t->streaming |= p->state == WEIR_PAIR_ON && n->streaming;
 	if (first == second)
 		return 0;
 	/* One end has closed: the other is not to stay in the map for it. */
@@ -327,6 +329,7 @@ static int tend_pairs(struct tender *t, size_t counts[4])
 	int err = 0;
 
 	memset(counts, 0, 4 * sizeof(*counts));
+	t->streaming = false;
 	for (__u32 i = 0; !err && i < t->maps.pair_count; i++) {
 		if (t->maps.pairs[i].state == WEIR_PAIR_FREE)
 			continue;
@@ -423,7 +426,7 @@ static void look_at_lives(struct tender *t)
 	if (now_ns() < t->lives_ns)
 		return;
 	lives_look(&t->maps, t->lives);
-	t->lives_ns = now_ns() + SECOND;
+	t->lives_ns = now_ns() + LIVES_EVERY;
 }
 
 /* The pins are not all of it: what they held goes on, and nobody else can switch it off now. */
@@ -482,8 +485,8 @@ int tender_round(struct tender *t)
 		return err;
 	if (t->births != births)
 		t->news_ns = now_ns();
-	if (t->walker.read || now_ns() < t->news_ns + NEWS_FOR || counts[WEIR_PAIR_JOINING] ||
-	    counts[WEIR_PAIR_LEAVING])
+	if (t->walker.read || t->streaming || now_ns() < t->news_ns + NEWS_FOR ||
+	    counts[WEIR_PAIR_JOINING] || counts[WEIR_PAIR_LEAVING])
 		return PACE_BUSY;
 	return counts[WEIR_PAIR_ON] ? PACE_PAIRS : PACE_IDLE;
 }

@@ -244,7 +244,7 @@ static void test_lives_that_grow_longer(void **state)
 	/* And where nothing is left to tell from, the next ones get their chance. */
 	begin(state);
 	test_short_lives(state);
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 50; i++)
 		lives_look(&maps, notes);
 	assert_int_equal(lives[80].skip, 0);
 }
