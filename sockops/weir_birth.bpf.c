@@ -83,6 +83,8 @@ static __always_inline void leave_out(struct weir_sock *s)
 {
 	s->state = WEIR_SOCK_REFUSED;
 	s->reason = WEIR_R_SETTINGS;
+	s->refused = 1u << WEIR_R_SETTINGS;
+	s->refusals = 1;
 	s->again_ns = WEIR_NEVER;
 }
 

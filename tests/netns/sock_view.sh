@@ -74,7 +74,7 @@ test_connections() {
 	holds "both ends named, in any order" \
 		'.known and .ends.client.nonblocking and .ends.server.reads > 0' \
 		weir -j sock why 10.9.0.2:5005 "$end"
-	says "a port that is not among --port" "for ports 5000-5010,5020 only" \
+	says "a port that is not among --port" "the settings of its cgroup leave it out" \
 		weir sock why 10.9.0.2:5099
 	says "a client in another cgroup" "cgroup /$OUTSIDE is not attached" \
 		weir sock why 10.9.0.2:5020

@@ -10,7 +10,7 @@
 
 TREE=$SCRATCH/tree
 mkdir "$TREE"
-cp -r Makefile loader xdp tc tests "$TREE"
+cp -r Makefile loader xdp tc sockops tests "$TREE"
 
 another() { # NAME MAKE-VARIABLES...
 	make -C "$TREE" -j2 B=build "${@:2}" build/weir >"$OUTPUT" 2>&1 &&
