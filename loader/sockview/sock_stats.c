@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
+#include "loader/tend/pairs.h"
 #include "loader/sock/sock_maps.h"
 
 /* A pair that ends goes over to the totals within microseconds; if nobody is there any more to end
@@ -23,17 +24,6 @@ static double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
-static void add_way(struct weir_way *to, const struct weir_way *way)
-{
-	to->messages += way->messages;
-	to->bytes += way->bytes;
-	to->tcp_bytes += way->tcp_bytes;
-	to->gated += way->gated;
-	to->spilled += way->spilled;
-	to->streamed += way->streamed;
-	to->missed += way->missed;
 }
 
 /* ---- one reading ---- */
@@ -70,7 +60,7 @@ static void add_pair(struct sock_stats *s, const struct weir_pair *p, bool full)
 	port->live += p->state == WEIR_PAIR_ON;
 	port->total.pairs++;
 	for (int end = 0; end < WEIR_ENDS; end++)
-		add_way(&port->total.way[end], &p->way[end]);
+		pairs_add_way(&port->total.way[end], &p->way[end]);
 }
 
 static int by_port(const void *a, const void *b)
@@ -248,7 +238,7 @@ struct weir_way sock_both_ways(const struct weir_sock_totals *totals)
 	struct weir_way sum = {};
 
 	for (int end = 0; end < WEIR_ENDS; end++)
-		add_way(&sum, &totals->way[end]);
+		pairs_add_way(&sum, &totals->way[end]);
 	return sum;
 }
 

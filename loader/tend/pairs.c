@@ -86,7 +86,7 @@ struct ended {
 	bool released;
 };
 
-static void add_way(struct weir_way *to, const struct weir_way *way)
+void pairs_add_way(struct weir_way *to, const struct weir_way *way)
 {
 	to->messages += way->messages;
 	to->bytes += way->bytes;
@@ -104,7 +104,7 @@ static void add_pair(struct weir_sock_totals *totals, const void *data)
 	totals->pairs++;
 	totals->released += e->released;
 	for (int end = 0; end < WEIR_ENDS; end++)
-		add_way(&totals->way[end], &e->pair->way[end]);
+		pairs_add_way(&totals->way[end], &e->pair->way[end]);
 }
 
 /* Readers find a pair either among the live ones or in the totals: while this is odd they wait. One

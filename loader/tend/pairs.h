@@ -12,6 +12,8 @@ long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[
 void pairs_send_away(struct weir_pair *p);
 /* Adds what the pair has done to the totals of its port and frees the slot. */
 int pairs_fold(struct sock_maps *m, __u32 index, bool released);
+/* Adds what one direction has done to another. */
+void pairs_add_way(struct weir_way *to, const struct weir_way *way);
 /* Counts a refusal at this port. */
 int pairs_refused(struct sock_maps *m, __u64 cgroup, __u16 port, enum weir_refusal reason);
 /* Whether bytes were seen to be read at this port by other means than recvmsg(). */
