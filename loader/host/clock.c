@@ -21,6 +21,14 @@ __u64 clock_jiffy_ns(void)
 	return t.tv_nsec;
 }
 
+__u64 clock_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
 __u8 clock_tick_shift(void)
 {
 	__u8 shift = 0;

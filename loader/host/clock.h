@@ -5,6 +5,9 @@
 
 #include <linux/types.h>
 
+/* CLOCK_MONOTONIC, as bpf_ktime_get_ns() tells it. */
+__u64 clock_now_ns(void);
+
 /* A tick is 2^n jiffies; the same for the life of the kernel. */
 __u8 clock_tick_shift(void);
 __u64 clock_tick_ns(void);

@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
+#include "loader/host/clock.h"
 #include "loader/program/program.h"
 #include "probe.h"
 #include "weir_birth.skel.h"
@@ -209,14 +209,6 @@ static int attach_birth(const struct instance *in, const struct sock_maps *m,
 	return err;
 }
 
-static __u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
 static int prepare(struct instance *in, struct sock_maps *m, const struct sock_settings *s)
 {
 	struct sock_probe probe;
@@ -258,7 +250,7 @@ int sock_attach(struct instance *in, const struct cgroup *cgroup, const struct s
 		if (!err) {
 			drop_prefixes(&m, cgroup->id, s);
 			if (!m.control->started_ns)
-				m.control->started_ns = now_ns();
+				m.control->started_ns = clock_now_ns();
 			m.control->attached++;
 			m.control->on = 1;
 		}

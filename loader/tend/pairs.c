@@ -3,19 +3,11 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
-
-static __u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
+#include "loader/host/clock.h"
 
 /* The state is what makes the rest valid, for the programs that look at it meanwhile. */
 static void set_state(struct weir_pair *p, __u32 state)
@@ -33,7 +25,7 @@ long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[
 		*p = (struct weir_pair){
 			.cookie = {ends[0]->sock.cookie, ends[1]->sock.cookie},
 			.cgroup = ends[WEIR_ACCEPTED]->sock.cgroup,
-			.since_ns = now_ns(),
+			.since_ns = clock_now_ns(),
 			.limit = ends[WEIR_ACCEPTED]->sock.limit,
 			.port = ends[WEIR_ACCEPTED]->sock.port,
 		};
@@ -41,6 +33,11 @@ long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[
 		return i;
 	}
 	return -ENOSPC;
+}
+
+void pairs_switch_on(struct weir_pair *p)
+{
+	set_state(p, WEIR_PAIR_ON);
 }
 
 void pairs_send_away(struct weir_pair *p)

@@ -8,6 +8,8 @@
 
 /* A free slot for this connection, JOINING; -ENOSPC. */
 long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[WEIR_ENDS]);
+/* Both ends are in `ends`: their sends are short-cut from here on. */
+void pairs_switch_on(struct weir_pair *p);
 /* From here on the sends of this pair go by TCP, until its sockets are taken out of `ends`. */
 void pairs_send_away(struct weir_pair *p);
 /* Adds what the pair has done to the totals of its port and frees the slot. */

@@ -2,12 +2,9 @@
 #include "tend.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -15,6 +12,7 @@
 
 #include "census.h"
 #include "loader/base/error.h"
+#include "loader/host/clock.h"
 #include "lives.h"
 #include "pairs.h"
 #include "policy.h"
@@ -38,19 +36,6 @@
 #define STREAM_SENDS  128
 
 enum pace { PACE_BUSY = 100, PACE_PAIRS = 250, PACE_IDLE = 1000 }; /* ms */
-
-static __u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * SECOND + ts.tv_nsec;
-}
-
-static void set_state(struct weir_pair *p, __u32 state)
-{
-	__atomic_store_n(&p->state, state, __ATOMIC_RELEASE);
-}
 
 static void leave(struct tender *t, struct weir_pair *p)
 {
@@ -94,7 +79,7 @@ static int order_refusal(struct tender *t, const struct weir_sock_record *r,
 	__u64 again = sock_judge_again(reason, r->sock.refusals);
 	struct weir_order o = {.kind = WEIR_ORDER_REFUSE, .reason = reason};
 
-	o.again_ns = again == WEIR_NEVER ? again : now_ns() + again;
+	o.again_ns = again == WEIR_NEVER ? again : clock_now_ns() + again;
 	return order(t, r->sock.cookie, &o);
 }
 
@@ -264,7 +249,7 @@ static int join(struct tender *t, struct weir_pair *p, struct pair_notes *n)
 
 	if (n->seen[0] && n->seen[1]) {
 		if (n->both)
-			set_state(p, WEIR_PAIR_ON);
+			pairs_switch_on(p);
 		n->both = true;
 		return 0;
 	}
@@ -343,7 +328,7 @@ static int tend_pairs(struct tender *t, size_t counts[4])
 static int observe_as_needed(struct tender *t)
 {
 	bool needed = any_observed(t);
-	__u64 now = now_ns();
+	__u64 now = clock_now_ns();
 
 	if (needed)
 		t->observed_ns = now;
@@ -383,10 +368,10 @@ static int release_some(struct tender *t)
 	size_t left;
 	int err;
 
-	if (now_ns() < t->released_ns)
+	if (clock_now_ns() < t->released_ns)
 		return 0;
 	err = release_round(&t->walker, &t->maps, &left);
-	t->released_ns = now_ns() + (left ? SECOND / 2 : 0);
+	t->released_ns = clock_now_ns() + (left ? SECOND / 2 : 0);
 	return err;
 }
 
@@ -405,7 +390,7 @@ static bool is_census_due(struct tender *t, __u64 now)
 
 static int look_for_older(struct tender *t)
 {
-	__u64 attached = t->maps.control->attached, begin = now_ns(), took;
+	__u64 attached = t->maps.control->attached, begin = clock_now_ns(), took;
 	int err;
 
 	if (!is_census_due(t, begin))
@@ -413,8 +398,8 @@ static int look_for_older(struct tender *t)
 	err = census(&t->walker, t->in);
 	if (err)
 		return err;
-	took = now_ns() - begin;
-	t->news_ns = now_ns();
+	took = clock_now_ns() - begin;
+	t->news_ns = clock_now_ns();
 	t->attached = attached;
 	t->census_ns =
 		begin + (took * CENSUS_SHARE > CENSUS_EVERY ? took * CENSUS_SHARE : CENSUS_EVERY);
@@ -423,10 +408,10 @@ static int look_for_older(struct tender *t)
 
 static void look_at_lives(struct tender *t)
 {
-	if (now_ns() < t->lives_ns)
+	if (clock_now_ns() < t->lives_ns)
 		return;
 	lives_look(&t->maps, t->lives);
-	t->lives_ns = now_ns() + LIVES_EVERY;
+	t->lives_ns = clock_now_ns() + LIVES_EVERY;
 }
 
 /* The pins are not all of it: what they held goes on, and nobody else can switch it off now. */
@@ -484,8 +469,8 @@ int tender_round(struct tender *t)
 	if (err)
 		return err;
 	if (t->births != births)
-		t->news_ns = now_ns();
-	if (t->walker.read || t->streaming || now_ns() < t->news_ns + NEWS_FOR ||
+		t->news_ns = clock_now_ns();
+	if (t->walker.read || t->streaming || clock_now_ns() < t->news_ns + NEWS_FOR ||
 	    counts[WEIR_PAIR_JOINING] || counts[WEIR_PAIR_LEAVING])
 		return PACE_BUSY;
 	return counts[WEIR_PAIR_ON] ? PACE_PAIRS : PACE_IDLE;
