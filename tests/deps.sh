@@ -1,37 +1,49 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Installs what building and testing need, where something is missing and apt is there to do it.
+# deps.sh [GROUP...]: installs the packages of these groups, where some are missing and apt is there to do
+# it: build run tests, unless told otherwise.
 set -euo pipefail
 
-build="clang llvm gcc make bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev linux-libc-dev
-	libmnl-dev libjansson-dev libncurses-dev"
-run="iproute2 procps util-linux ethtool"
-tests="libcmocka-dev xdp-tools nginx-light wrk curl iputils-ping python3 jq tmux nftables"
-vm="qemu-system-x86 busybox-static cpio kmod"
+declare -A group=(
+	[build]="clang llvm gcc make bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev linux-libc-dev
+		libmnl-dev libjansson-dev libncurses-dev"
+	[run]="iproute2 procps util-linux ethtool"
+	[tests]="libcmocka-dev xdp-tools nginx-light wrk curl iputils-ping python3 jq tmux nftables"
+	[vm]="qemu-system-x86 busybox-static cpio kmod" # other kernels
+	# The containers' demo, as far as the machine has no Docker, no compose, no registry.
+	[demo]="python3 iproute2 util-linux procps"
+	[engine]="docker.io"
+	[compose]="docker-compose"
+	[base]="mmdebstrap"
+)
+[ $# != 0 ] || set -- build run tests ${WEIR_VM:+vm}
+packages=
+for name; do
+	[ -n "${group[$name]:-}" ] || { echo "deps.sh: no group $name; there are ${!group[*]}" >&2; exit 2; }
+	packages+=" ${group[$name]}"
+done
 
 if ! command -v dpkg-query >/dev/null; then
 	echo "deps.sh: this is no Debian. weir needs these packages or what they are called here:" >&2
 	# shellcheck disable=SC2086
-	echo "  to build:" $build >&2
-	# shellcheck disable=SC2086
-	echo "  to test: " $run $tests >&2
+	echo " " $packages >&2
 	exit 0
 fi
 
 missing=
-for package in $build $run $tests ${WEIR_VM:+$vm}; do
+for package in $packages; do
 	dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
 		missing+=" $package"
 done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-	echo "deps.sh: missing:$missing; run 'sudo tests/deps.sh'" >&2
+	echo "deps.sh: missing:$missing; run 'sudo tests/deps.sh $*'" >&2
 	exit 1
 fi
 echo "installing$missing"
 export DEBIAN_FRONTEND=noninteractive
-# nginx must not start as a service on the machine of somebody who only wants a demo.
+# What is installed must not start as a service on the machine of somebody who only wants a demo.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
 	printf '#!/bin/sh\nexit 101\n' >$policy
