@@ -5,46 +5,15 @@ the CPU time of a cgroup and the bytes that pass the devices of this network nam
 warm-up ends and again before wrk is told to end. wrk's latencies are of its whole run. What is printed is
 one JSON document."""
 import argparse
-import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.parse
 
-UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 60e6}
-SPARE = 30  # seconds after which wrk ends by itself
-
-
-class Status:
-    def __init__(self, url):
-        self.url = urllib.parse.urlsplit(url)
-        self.connection = http.client.HTTPConnection(self.url.netloc, timeout=5)
-
-    def get(self, path):
-        self.connection.request("GET", path)
-        answer = self.connection.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            sys.exit(f"http_load.py: {self.url.netloc}{path} answers {answer.status}")
-        return body
-
-    def wait(self, seconds):
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                return self.get(self.url.path)
-            except OSError as error:
-                if time.monotonic() > end:
-                    sys.exit(f"http_load.py: {self.url.netloc} does not serve: {error}")
-                self.connection.close()
-                time.sleep(0.02)
-
-    def requests(self):
-        return int(self.get(self.url.path).split()[9])
+import wrk
 
 
 def cpu_microseconds(cgroup):
@@ -74,25 +43,43 @@ def become_member(arguments):
 
 
 def start_wrk(arguments):
-    command = ["wrk", "--latency", "-t", "1", "-c", str(arguments.connections)]
-    command += ["-d", f"{int(arguments.warm_up + arguments.seconds) + SPARE}s"]
-    for header in arguments.header:
-        command += ["-H", header]
-    return subprocess.Popen(command + [arguments.url], stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True,
+    command = wrk.command(arguments.url, arguments.warm_up + arguments.seconds,
+                          arguments.connections, 1, arguments.header)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             preexec_fn=lambda: become_member(arguments))
 
 
-def latency(said, percentile):
-    found = re.search(rf"^ +{percentile}% +([0-9.]+)(us|ms|s|m)$", said, re.MULTILINE)
-    return float(found[1]) * UNITS[found[2]] if found else None
-
-
-def errors(said):
-    found = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
-    failed = sum(map(int, found.groups())) if found else 0
-    found = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    return failed + (int(found[1]) if found else 0)
+def measure(arguments):
+    status = wrk.Status(arguments.status)
+    status.wait(5)
+    status.get(urllib.parse.urlsplit(arguments.url).path)
+    load = start_wrk(arguments)
+    try:
+        time.sleep(arguments.warm_up)
+        first = sample(status, arguments.measure)
+        time.sleep(arguments.seconds)
+        last = sample(status, arguments.measure)
+        load.send_signal(signal.SIGINT)
+        said, _ = load.communicate(timeout=10)
+    finally:
+        load.kill()
+    if load.returncode != 0:
+        sys.exit(f"http_load.py: wrk: {said}")
+    # Each reading is a request too, and falls into the time before it.
+    seconds, requests, cpu, passed = (b - a for a, b in zip(first, last))
+    requests -= 1
+    if requests <= 0:
+        sys.exit(f"http_load.py: no request was answered in {seconds:.1f} s")
+    return {
+        "seconds": seconds,
+        "requests": requests,
+        "requests_per_second": requests / seconds,
+        "cpu_microseconds_per_request": cpu / requests,
+        "device_bytes_per_request": passed / requests,
+        "p50_microseconds": wrk.latency(said, 50),
+        "p99_microseconds": wrk.latency(said, 99),
+        "failed": wrk.failed(said),
+    }
 
 
 def main():
@@ -107,36 +94,10 @@ def main():
     p.add_argument("--cpu", type=int, help="that wrk stays on")
     p.add_argument("--header", action="append", default=[])
     arguments = p.parse_args()
-    status = Status(arguments.status)
-    status.wait(5)
-    status.get(urllib.parse.urlsplit(arguments.url).path)
-    wrk = start_wrk(arguments)
     try:
-        time.sleep(arguments.warm_up)
-        first = sample(status, arguments.measure)
-        time.sleep(arguments.seconds)
-        last = sample(status, arguments.measure)
-        wrk.send_signal(signal.SIGINT)
-        said, _ = wrk.communicate(timeout=10)
-    finally:
-        wrk.kill()
-    if wrk.returncode != 0:
-        sys.exit(f"http_load.py: wrk: {said}")
-    # Each reading is a request too, and falls into the time before it.
-    seconds, requests, cpu, passed = (b - a for a, b in zip(first, last))
-    requests -= 1
-    if requests <= 0:
-        sys.exit(f"http_load.py: no request was answered in {seconds:.1f} s")
-    print(json.dumps({
-        "seconds": seconds,
-        "requests": requests,
-        "requests_per_second": requests / seconds,
-        "cpu_microseconds_per_request": cpu / requests,
-        "device_bytes_per_request": passed / requests,
-        "p50_microseconds": latency(said, 50),
-        "p99_microseconds": latency(said, 99),
-        "failed": errors(said),
-    }))
+        print(json.dumps(measure(arguments)))
+    except OSError as error:
+        sys.exit(f"http_load.py: {error}")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ is shown is the rounds' median and their [20th..80th percentile]. The CPU time i
 all servers and of weir."""
 import argparse
 import json
-import os
-import platform
+import pathlib
 import re
 import statistics
 import sys
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from machine import machine  # noqa: E402
 
 # Field of a run, its unit, and what that is worth.
 RATES = {
@@ -110,14 +112,6 @@ def summarize(name, runs):
     return case
 
 
-def cpu_model():
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
-            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "unknown"
-
-
 def show_ratio(ratio):
     if not ratio:
         return "-"
@@ -184,9 +178,9 @@ def main():
     names = list(dict.fromkeys(run["name"] for run in runs))
     cases = [summarize(name, [run for run in runs if run["name"] == name]) for name in names]
 
-    kernel, cpu = platform.release(), cpu_model()
-    print(f"Linux {kernel}, {cpu}, {os.cpu_count()} CPUs. Ratios are attached to plain, median "
-          f"[20th..80th percentile] of the rounds.")
+    host = machine()
+    print(f"Linux {host['kernel']}, {host['cpu']}, {host['cpus']} CPUs. Ratios are attached to plain, "
+          "median [20th..80th percentile] of the rounds.")
     print(f"{arguments.warm} s of warm-up, then {arguments.seconds} s timed on the same connections; "
           "wrk's latencies are of both. Short-cut is the share of bytes that TCP did not see.")
     if arguments.control:
@@ -195,8 +189,7 @@ def main():
     print_table(cases)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"kernel": kernel, "cpu": cpu, "cpus": os.cpu_count(),
-                       "warm_up_seconds": arguments.warm,
+            json.dump({**host, "warm_up_seconds": arguments.warm,
                        "seconds": arguments.seconds, "control": arguments.control,
                        "cases": cases, "runs": runs}, file, indent=1)
             file.write("\n")
