@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The containers of one project, by the names of their services."""
+import json
+import os
+import subprocess
+
+from lab import Failure
+from lab.engine import finish
+
+HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haproxy": 14, "nft": 15,
+         "b1": 21, "b2": 22, "b3": 23, "vip": 100}
+SERVES = ("b1", "b2", "b3", "course", "tuned", "stream", "haproxy", "nft")
+PORT = 80
+
+# Asks each address for / until it has answered with 200.
+WAIT = """
+ask() {
+    exec 3<>"/dev/tcp/$1/80" && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 &&
+        [ "$status" = 200 ]
+}
+for address; do
+    until (ask "$address") 2>/dev/null; do sleep 0.05; done
+done
+"""
+
+# The program ends when standard input does: `docker exec` passes on no signals.
+LEASH = 'exec 3<&0; (read -r _ <&3; kill "$$") >/dev/null 2>&1 & exec "$@" </dev/null 3<&-'
+
+
+class Inside(subprocess.Popen):
+    """A program in a container. It is told to end by terminate(), and when this process ends."""
+
+    def __init__(self, container, argv, **popen):
+        ours, self.leash = os.pipe()
+        try:
+            super().__init__(["docker", "exec", "-i", container, "sh", "-c", LEASH, "sh", *argv],
+                             stdin=ours, **popen)
+        finally:
+            os.close(ours)
+
+    def terminate(self):
+        if self.leash is not None:
+            os.close(self.leash)
+            self.leash = None
+
+    kill = terminate
+
+    def __del__(self):
+        self.terminate()
+        super().__del__()
+
+
+class Site:
+    families = (4, 6)
+
+    def __init__(self, engine):
+        self.engine = engine
+        self.name = os.environ.get("WEIR_DEMO_NAME", "weir-demo")
+        self.net = {4: os.environ.get("WEIR_DEMO_NET4", "10.99.77"),
+                    6: os.environ.get("WEIR_DEMO_NET6", "fd99:77:")}
+        self.environment = {"WEIR_DEMO_NAME": self.name, "WEIR_DEMO_BRIDGE": self.name[:15],
+                            "WEIR_DEMO_NET4": self.net[4], "WEIR_DEMO_NET6": self.net[6]}
+
+    def address(self, service, family):
+        return f"{self.net[family]}{'.' if family == 4 else ':'}{HOSTS[service]}"
+
+    def vip(self, family):
+        return self.address("vip", family)
+
+    def url(self, address, path="/"):
+        return f"http://[{address}]:{PORT}{path}" if ":" in address else f"http://{address}:{PORT}{path}"
+
+    def container(self, service):
+        return f"{self.name}-{service}"
+
+    def up(self, *services):
+        """Starts these services, or all, and returns when each serves."""
+        done = self.engine.compose(self.name, self.environment, "up", "-d", "--no-build", *services,
+                                   check=False, timeout=180)
+        if done.returncode:
+            raise Failure(self.why_not_up(done.stderr))
+        self.wait(*(services or (*SERVES, "weir")))
+
+    def why_not_up(self, said):
+        if "overlap" in said.lower():
+            return (f"{self.net[4]}.0/24 or {self.net[6]}:/64 is used by another network of Docker: "
+                    "set WEIR_DEMO_NET4 (as in 10.99.78) and WEIR_DEMO_NET6 (as in fd99:78:)")
+        errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]
+        return f"containers do not start: {errors[-1] if errors else said.strip() or 'no reason given'}"
+
+    def wait(self, *services, seconds=30):
+        addresses = [self.address(service, family) for service in services if service in SERVES
+                     for family in self.families]
+        if addresses:
+            asker = "client" if self.is_up("client") else services[0]
+            self.run(asker, "bash", "-c", WAIT, "wait", *addresses, timeout=seconds)
+        if "weir" in services:
+            self.weir("status")
+
+    def is_up(self, service):
+        done = self.engine.docker("inspect", "-f", "{{.State.Running}}", self.container(service),
+                                  check=False)
+        return done.stdout.strip() == "true"
+
+    def down(self):
+        """Removes everything that carries the project's name, whoever left it."""
+        mine = f"label=com.docker.compose.project={self.name}"
+        for listing, removal in ((("ps", "-aq"), ("rm", "-f", "-v")),
+                                 (("network", "ls", "-q"), ("network", "rm")),
+                                 (("volume", "ls", "-q"), ("volume", "rm", "-f"))):
+            found = self.engine.docker(*listing, "--filter", mine).stdout.split()
+            if found:
+                self.engine.docker(*removal, *found, timeout=120)
+
+    def start(self, service):
+        self.engine.docker("start", self.container(service))
+        self.wait(service)
+
+    def stop(self, service):
+        self.engine.docker("stop", self.container(service))
+
+    def run(self, service, *argv, timeout=60, check=True, input=None):
+        """What argv writes on standard output in the service's container."""
+        interactive = ["-i"] if input is not None else []
+        done = self.engine.docker("exec", *interactive, self.container(service), "timeout",
+                                  str(timeout), *argv, what=f"{service}: {argv[0]}", check=False,
+                                  timeout=timeout + 10, text_in=input)
+        if done.returncode == 124 and check:
+            raise Failure(f"{service}: {argv[0]}: no end after {timeout} s")
+        if done.returncode and check:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+            raise Failure(f"{service}: {argv[0]}: {said[-1]}")
+        return done.stdout
+
+    def spawn(self, service, *argv, **popen):
+        return Inside(self.container(service), argv, **popen)
+
+    def pid(self, service):
+        pid = int(self.engine.docker("inspect", "-f", "{{.State.Pid}}",
+                                     self.container(service)).stdout)
+        if not pid:
+            raise Failure(f"container {self.container(service)} is not running: "
+                          f"docker logs {self.container(service)}")
+        return pid
+
+    def cgroup(self, service):
+        """Of version 2, as a path below its mount."""
+        with open(f"/proc/{self.pid(service)}/cgroup", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("0::"):
+                    return line[3:].strip()
+        raise Failure("no cgroups of version 2 here, which 'weir sock' needs")
+
+    def on_host(self, service, *argv):
+        """argv, a program of this host, in the container's network namespace."""
+        return finish(["nsenter", f"--net=/proc/{self.pid(service)}/ns/net", *argv],
+                      what=f"{service}: {argv[0]}").stdout
+
+    def far_end(self, service):
+        """The name of the host's end of the container's eth0."""
+        index = self.run(service, "cat", "/sys/class/net/eth0/iflink").strip()
+        for name in os.listdir("/sys/class/net"):
+            with open(f"/sys/class/net/{name}/ifindex", encoding="ascii") as own:
+                if own.read().strip() == index:
+                    return name
+        raise Failure(f"the far end of {service}'s eth0, device {index}, is not in this namespace")
+
+    def weir(self, *args):
+        return self.run("weir", "weir", *args)
+
+    def weir_json(self, *args):
+        return json.loads(self.weir("-j", *args))
