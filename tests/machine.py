@@ -11,6 +11,7 @@ def machine():
 def cpu_model():
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
-            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+            return next(line.split(":")[1].strip() for line in info
+                        if line.startswith("model name"))
     except (OSError, StopIteration):
         return "unknown"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What wrk says at its end, and nginx's own count of requests, by which any part of wrk's run can be
-timed."""
+"""What wrk says at its end, and nginx's own count of requests, by which any part of wrk's run can
+be timed."""
 import http.client
 import re
 import time

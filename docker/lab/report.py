@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The table of all ways for a terminal."""
+
+HEAD = ("", "requests/s", "× course", "× tuned", "× nft", "p50 ms", "p99 ms", "failed")
+
+
+def table(result):
+    families = sorted({way["family"] for way in result["ways"]})
+    blocks = [block(result["ways"], family) for family in families]
+    widths = [max(map(len, column)) for column in zip(HEAD, *(row for rows in blocks for row in rows))]
+    lines = []
+    for family, rows in zip(families, blocks):
+        lines += [show((f"IPv{family}", *HEAD[1:]), widths)]
+        lines += [show(row, widths) for row in rows] + [""]
+    return "\n".join(lines + notes(result)) + "\n"
+
+
+def show(row, widths):
+    cells = [row[0].ljust(widths[0])] + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:])]
+    return "  ".join(cells).rstrip()
+
+
+def block(ways, family):
+    return [(way["title"], rate(way["requests_per_second"]), ratio(way.get("ratio_to_course")),
+             ratio(way.get("ratio_to_tuned")), median(way.get("ratio_to_nft")),
+             median(way["p50_us"], 1e3, 1), median(way["p99_us"], 1e3, 1), failed(way))
+            for way in ways if way["family"] == family]
+
+
+def rate(spread):
+    if not spread:
+        return "-"
+    low, middle, high = (spread[key] / 1e3 for key in ("min", "median", "max"))
+    return f"{middle:.1f}k ({low:.1f}..{high:.1f})"
+
+
+def ratio(spread):
+    return f"{spread['median']:.2f} ({spread['min']:.1f}..{spread['max']:.1f})" if spread else "-"
+
+
+def median(spread, unit=1, digits=2):
+    return f"{spread['median'] / unit:.{digits}f}" if spread else "-"
+
+
+def failed(way):
+    runs = f" + {way['failed_runs']} runs" if way["failed_runs"] else ""
+    return f"{way['failed']}{runs}"
+
+
+def notes(result):
+    machine = result["machine"]
+    lines = [f"Medians (lowest..highest) of {rounds(result)}; ratios are of runs of the same round.",
+             "p50 and p99 are wrk's, of its whole run. wrk has 2 threads and 100 connections.",
+             f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs."]
+    for way in result["ways"]:
+        errors = [sample["error"] for sample in way["samples"] if "error" in sample]
+        if errors:
+            lines.append(f"IPv{way['family']}, {way['title']}: {len(errors)} of "
+                         f"{len(way['samples'])} runs failed: {errors[0]}")
+    return lines
+
+
+def rounds(result):
+    count, seconds = result["rounds"], result["seconds"]
+    return f"{count} interleaved rounds of {seconds:g} s" if count > 1 else f"{seconds:g} s"
