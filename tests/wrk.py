@@ -23,7 +23,7 @@ class Status:
             answer = self.connection.getresponse()
             body = answer.read()
         except http.client.HTTPException as error:
-            raise OSError(f"{self.url.netloc} does not answer: {error!r}") from error
+            raise OSError(f"{self.url.netloc} does not answer: {error}") from error
         if answer.status != 200:
             raise OSError(f"{self.url.netloc}{path} answers {answer.status}")
         return body

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A bar chart of all ways as SVG: requests per second as multiples of the course's nginx, the rounds'
-median and range. It brings its own background, light or dark as the reader has it; what knows no
-media queries shows the light one."""
+"""A bar chart of all ways as SVG: requests per second as multiples of the course's nginx, the
+rounds' median and range. It brings its own background, light or dark as the reader has it; what
+knows no media queries shows the light one."""
 from xml.sax.saxutils import escape
 
 from .report import rounds
@@ -48,11 +48,11 @@ def kind(way):
 
 
 def colors(of):
-    filled = "".join(f" .{name} {{ fill: {of[name]}; }}" for name in
-                     ("ink", "faint", "weir-4", "weir-6", "other-4", "other-6"))
-    return (f".page {{ fill: {of['page']}; stroke: {of['edge']}; }}"
-            f" .value {{ stroke: {of['page']}; }} .grid {{ stroke: {of['grid']}; }} .one {{ stroke: {of['faint']}; }}"
-            f" .range {{ stroke: {of['range']}; }}{filled}")
+    filled = ("ink", "faint", "weir-4", "weir-6", "other-4", "other-6")
+    drawn = {"value": "page", "grid": "grid", "one": "faint", "range": "range"}
+    return " ".join([f".page {{ fill: {of['page']}; stroke: {of['edge']}; }}",
+                     *(f".{name} {{ fill: {of[name]}; }}" for name in filled),
+                     *(f".{name} {{ stroke: {of[color]}; }}" for name, color in drawn.items())])
 
 
 def head(height):

@@ -23,4 +23,4 @@ if __name__ == "__main__":
     try:
         main()
     except (OSError, http.client.HTTPException) as error:
-        sys.exit(f"{sys.argv[1]}: {error!r}")
+        sys.exit(f"{sys.argv[1]}: {error}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One run of wrk in the client's container, timed only after a warm-up on the same connections: they
-take a moment to be short-cut by `weir sock`, and to open their windows. What is counted are the
-requests that the backends have answered, because there every way ends. wrk's latencies are of its
-whole run."""
+"""One run of wrk in the client's container, timed only after a warm-up on the same connections:
+these take a moment to be short-cut by `weir sock`, and to open their windows. What is counted are
+the requests that the backends have answered, because there every way ends. wrk's latencies are of
+its whole run."""
 import pathlib
 import subprocess
 import sys

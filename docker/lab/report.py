@@ -7,7 +7,7 @@ HEAD = ("", "requests/s", "× course", "× tuned", "× nft", "p50 ms", "p99 ms",
 def table(result):
     families = sorted({way["family"] for way in result["ways"]})
     blocks = [block(result["ways"], family) for family in families]
-    widths = [max(map(len, column)) for column in zip(HEAD, *(row for rows in blocks for row in rows))]
+    widths = [max(map(len, column)) for column in zip(HEAD, *sum(blocks, []))]
     lines = []
     for family, rows in zip(families, blocks):
         lines += [show((f"IPv{family}", *HEAD[1:]), widths)]
@@ -49,7 +49,7 @@ def failed(way):
 
 def notes(result):
     machine = result["machine"]
-    lines = [f"Medians (lowest..highest) of {rounds(result)}; ratios are of runs of the same round.",
+    lines = [f"Medians (lowest..highest) of {rounds(result)}; ratios are of runs of one round.",
              "p50 and p99 are wrk's, of its whole run. wrk has 2 threads and 100 connections.",
              f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs."]
     for way in result["ways"]:

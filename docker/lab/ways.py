@@ -44,7 +44,7 @@ def by(peer, site, family):
     yield url
 
 
-# Short connections after the attach would be what weir remembers of the port: the check comes first.
+# Short connections after the attach would make weir pass over the port, so the check comes first.
 @contextlib.contextmanager
 def short_cut(peer, site, family):
     with by(peer, site, family) as url, detached_after(site):
@@ -96,8 +96,8 @@ def how_balanced(site):
 
 
 def how_short_cut(peer, site):
-    """Since the attach: of the bytes on connections that were short-cut in the end, those that TCP did
-    not see, by the accepting end."""
+    """Since the attach: of the bytes on connections that were short-cut in the end, those that TCP
+    did not see, by the accepting end."""
     lines = site.weir("-j", "sock", "show", "-i", "0.05", "-c", "1").splitlines()
     ports = [json.loads(line) for line in lines]
     percents = {}
@@ -118,8 +118,8 @@ def with_sock(peer, title):
 
 
 def with_weir(mode, hook):
-    return Way(f"{mode}-{hook}", f"weir {mode}, {hook} XDP", functools.partial(balanced, mode, hook),
-               how_balanced)
+    return Way(f"{mode}-{hook}", f"weir {mode}, {hook} XDP",
+               functools.partial(balanced, mode, hook), how_balanced)
 
 
 WAYS = (
