@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "attach.h"
 
+#include "far_ends.h"
 #include "local.h"
 #include "needs.h"
+#include "polling.h"
 #include "serving.h"
 
 #include "loader/service/services.h"
@@ -37,10 +39,33 @@ int attach_open(struct instance *in)
 	if (err)
 		return err;
 	err = devices_reap(in);
-	if (!err)
+	if (!err) {
+		polling_mend(in);
 		err = settle(in);
+	}
 	if (err)
 		instance_close(in);
+	return err;
+}
+
+/* A command that fails leaves its own line. */
+void attach_close(struct instance *in)
+{
+	if (!failure()) {
+		far_ends_settle(in);
+		forget_failure();
+	}
+	instance_close(in);
+}
+
+int attach_tend(struct instance *in, struct tended *what)
+{
+	int err;
+
+	polling_mend(in);
+	err = services_tend(in, what);
+	if (!err && what->forgotten_backends)
+		far_ends_settle(in);
 	return err;
 }
 
@@ -73,6 +98,14 @@ static int check_services(const char *name, const struct attach_request *request
 	return err ? err : serving_check_device(&dev, request->mode, !request->no_tc);
 }
 
+/* Backends' devices that took XDP frames when a device transmitted last may have ceased to. */
+static int settle_ways(struct instance *in, const struct attach_request *request)
+{
+	struct tended done;
+
+	return request->no_xdp || request->mode == MODE_GENERIC ? 0 : services_tend(in, &done);
+}
+
 int attach(struct instance *in, const char *name, const struct attach_request *request,
 	   bool *updated)
 {
@@ -84,6 +117,8 @@ int attach(struct instance *in, const char *name, const struct attach_request *r
 	if (err)
 		return err;
 	err = check_services(name, request, &needs);
+	if (!err)
+		err = settle_ways(in, request);
 	if (!err)
 		err = device_attach(in, name, request, &needs, updated);
 	needs_release(&needs);

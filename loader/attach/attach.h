@@ -5,6 +5,7 @@
 #define WEIR_ATTACH_H
 
 #include "device.h"
+#include "loader/balance/publish.h"
 
 int attach(struct instance *in, const char *name, const struct attach_request *request,
 	   bool *updated);
@@ -12,5 +13,9 @@ int attach(struct instance *in, const char *name, const struct attach_request *r
 /* Opens the instance for a change and first clears away what crashes and vanished devices have
  * left. Every command that changes something begins with this. */
 int attach_open(struct instance *in);
+/* And ends with this, which also undoes what far ends were switched to and nothing needs any more. */
+void attach_close(struct instance *in);
+/* What the agent does every second. */
+int attach_tend(struct instance *in, struct tended *what);
 
 #endif

@@ -17,6 +17,7 @@
 #include "loader/host/netdev.h"
 #include "lost.h"
 #include "offload.h"
+#include "polling.h"
 #include "presence.h"
 #include "tc/abi.h"
 #include "loader/program/tc_link.h"
@@ -342,6 +343,17 @@ static int hold_tags(const struct instance *in, const struct netdev *dev, struct
 	return err;
 }
 
+/* What a device sends back by itself it takes only while its far end polls. */
+static int prepare_veth(const struct instance *in, struct netdev *dev, struct attachment *a,
+			enum attach_mode mode, const struct needs *needs)
+{
+	int err = hold_tags(in, dev, a, mode, needs);
+
+	if (!err && a->xdp_way != WAY_NONE && xdp_transmits_back(dev, mode, needs))
+		polling_begin(in, dev);
+	return err;
+}
+
 static int release_tags(const struct instance *in, const struct netdev *dev, struct attachment *a,
 			enum attach_mode mode, const struct needs *needs)
 {
@@ -400,7 +412,7 @@ static int attach_xdp_first(const struct instance *in, const struct netdev *dev,
 
 /* Everything is recorded before it is done, so that whatever an interrupted attach leaves behind
  * can be found and taken off. TC comes first: it obeys what XDP asks of it. */
-static int attach_new(const struct instance *in, const struct netdev *dev,
+static int attach_new(const struct instance *in, struct netdev *dev,
 		      const struct attach_request *request, const struct needs *needs)
 {
 	struct attachment a = {
@@ -424,7 +436,7 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 	if (!err && a.tc_way != WAY_NONE)
 		err = attach_tc(in, dev, needs, &a);
 	if (!err)
-		err = hold_tags(in, dev, &a, mode, needs);
+		err = prepare_veth(in, dev, &a, mode, needs);
 	if (!err && !request->no_xdp)
 		err = attach_xdp_first(in, dev, needs, &a, &mode);
 	if (!err)
@@ -438,7 +450,7 @@ static int attach_new(const struct instance *in, const struct netdev *dev,
 
 /* The programs of an attached device, exchanged for this build's with the needed switches. XDP
  * marks packets for TC only while TC obeys. */
-static int renew(const struct instance *in, const struct netdev *dev, struct attachment *a,
+static int renew(const struct instance *in, struct netdev *dev, struct attachment *a,
 		 const struct needs *needs)
 {
 	enum attach_mode mode = a->mode;
@@ -448,7 +460,7 @@ static int renew(const struct instance *in, const struct netdev *dev, struct att
 	if (!err && has_tc && needs_transmitter(needs))
 		err = attach_tc(in, dev, needs, a);
 	if (!err)
-		err = hold_tags(in, dev, a, mode, needs);
+		err = prepare_veth(in, dev, a, mode, needs);
 	if (!err && a->xdp_way != WAY_NONE)
 		err = attach_xdp(in, dev, needs, a->decap, &mode, a->xdp_way);
 	if (!err)
@@ -463,9 +475,8 @@ static int renew(const struct instance *in, const struct netdev *dev, struct att
 	return write_attachment(in, a);
 }
 
-static int update(struct instance *in, const struct netdev *dev,
-		  const struct attach_request *request, struct attachment *a,
-		  const struct needs *needs)
+static int update(struct instance *in, struct netdev *dev, const struct attach_request *request,
+		  struct attachment *a, const struct needs *needs)
 {
 	int err = check_schema(dev->name, a);
 
@@ -559,6 +570,7 @@ int device_detach_all(struct instance *in)
 		err = err ? err : one;
 	}
 	free_names(names, n);
+	polling_keep(in, NULL, 0);
 	if (!err)
 		balance_abandon(in);
 	return err ? err : pin_remove_tree(in->dir);
@@ -584,6 +596,25 @@ int devices_reap(struct instance *in)
 	}
 	free_names(names, n);
 	return err;
+}
+
+bool devices_transmit(const struct instance *in, __u32 ifindex)
+{
+	char **names;
+	int n = device_names(in, &names);
+	bool found = false;
+
+	for (int i = 0; i < n && !found; i++) {
+		struct attachment a;
+
+		found = !read_attachment(in, names[i], &a) && a.whole && a.xdp_way != WAY_NONE &&
+			a.mode != MODE_GENERIC && (!ifindex || a.ifindex == ifindex);
+	}
+	if (n < 0)
+		forget_failure();
+	else
+		free_names(names, n);
+	return found;
 }
 
 static bool xdp_fits(const struct instance *in, const struct netdev *dev,
@@ -627,6 +658,8 @@ int devices_reconcile(struct instance *in, const struct needs *needs)
 		if (!err)
 			err = netdev_by_index(a.ifindex, &dev);
 		snprintf(dev.name, sizeof(dev.name), "%s", names[i]);
+		if (!err)
+			err = prepare_veth(in, &dev, &a, a.mode, needs);
 		if (!err && !fits(in, &dev, &a, needs))
 			err = renew(in, &dev, &a, needs);
 	}

@@ -92,6 +92,8 @@ int device_detach_all(struct instance *in);
 
 /* Removes what is left of devices that are gone and of attaches that did not finish. */
 int devices_reap(struct instance *in);
+/* Whether this device, or any (0), transmits by XDP where it can: it is in native mode. */
+bool devices_transmit(const struct instance *in, __u32 ifindex);
 /* Brings every device's programs to the table and switches which the rules and services need. */
 int devices_reconcile(struct instance *in, const struct needs *needs);
 

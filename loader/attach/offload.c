@@ -72,9 +72,12 @@ int offload_switch_tags(const struct netdev *dev, unsigned int offloads, bool on
 
 const char *offload_tags_text(const struct netdev *dev)
 {
-	return is_veth(dev)
-		       ? "its far end may leave VLAN tags beside the frames (tx-vlan-hw-insert)"
-		       : "VLAN tags are taken out of its frames (rx-vlan-hw-parse)";
+	if (!is_veth(dev))
+		return "VLAN tags are taken out of its frames (rx-vlan-hw-parse)";
+	return offload_tags(dev) < 0
+		       ? "its far end, which may leave VLAN tags beside the frames, is in a network "
+			 "namespace that cannot be reached from here"
+		       : "its far end may leave VLAN tags beside the frames (tx-vlan-hw-insert)";
 }
 
 int offload_large(const struct netdev *dev)
@@ -108,4 +111,38 @@ bool offload_large_far(unsigned int offloads)
 bool offload_large_elsewhere(const struct netdev *dev)
 {
 	return dev->kind[0] && !is_veth(dev);
+}
+
+const char *offload_tags_name(const struct netdev *dev, int bit, bool *far)
+{
+	*far = is_veth(dev);
+	return bit < FEATURES ? (*far ? tags_on_sending : tags_on_receipt)[bit] : NULL;
+}
+
+const char *offload_large_name(int bit, bool *far)
+{
+	*far = bit >= FAR_SHIFT;
+	bit -= *far ? FAR_SHIFT : 0;
+	return bit < FEATURES ? (*far ? large_on_sending : large_on_receipt)[bit] : NULL;
+}
+
+static int act_on_merging(const char *name, unsigned int order)
+{
+	struct offload now = {0};
+	int err;
+
+	if (order)
+		return ethtool_set_offload(name, OFFLOAD_POLLS, order & SWITCH_ON);
+	err = ethtool_offload(name, OFFLOAD_POLLS, &now);
+	return err ? err : now.on;
+}
+
+int offload_polls(const struct netdev *dev)
+{
+	return far_end_call(dev, act_on_merging, 0);
+}
+
+int offload_switch_polls(const struct netdev *dev, bool on)
+{
+	return far_end_call(dev, act_on_merging, on ? SWITCH_ON : SWITCH_OFF);
 }

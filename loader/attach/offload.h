@@ -8,6 +8,8 @@
  *
  * Packets that are larger than the MTU: merged on receipt (GRO), or on veth not yet segmented by
  * the sender. Generic XDP sees them so, and no tunnel takes them.
+ *
+ * And one that a veth needs at its far end to take XDP frames: while that merges packets, it polls.
  */
 #ifndef WEIR_OFFLOAD_H
 #define WEIR_OFFLOAD_H
@@ -28,5 +30,15 @@ bool offload_large_far(unsigned int offloads); /* some are the far end's */
 /* Whether large packets come from further away than we can switch them off: not from a NIC or
  * veth. */
 bool offload_large_elsewhere(const struct netdev *dev);
+
+/* By what name ethtool knows the offload of a bit; NULL: no such bit. `*far`: it is the far end's. */
+const char *offload_tags_name(const struct netdev *dev, int bit, bool *far);
+const char *offload_large_name(int bit, bool *far);
+
+#define OFFLOAD_POLLS "rx-gro"
+
+/* Whether the far end of a veth merges packets, and polls therefore; -ENOENT: it is not found. */
+int offload_polls(const struct netdev *dev);
+int offload_switch_polls(const struct netdev *dev, bool on);
 
 #endif

@@ -177,6 +177,8 @@ static int find_ways(struct publication *p)
 	free(to);
 	if (!err)
 		err = ways_find(&p->ways, WAIT_MS);
+	if (!err)
+		ways_prepare(&p->ways, p->in);
 	for (size_t i = 0; i < p->ways.count && !err; i++)
 		if (p->ways.way[i].hop.via_tc) {
 			err = serving_check_egress(p->in, p->ways.way[i].hop.device);

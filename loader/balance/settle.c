@@ -18,6 +18,7 @@
 #define LOOK_MS 100 /* for so long ways are looked at in one go; the next one continues */
 
 struct settling {
+	const struct instance *in;
 	struct balance_maps maps;
 	struct balance balance;
 	struct flow_tables flows;
@@ -192,6 +193,7 @@ static int refresh_hops(struct settling *s, bool thorough)
 	if (err)
 		return err;
 	ways_look(&ways, LOOK_MS);
+	ways_prepare(&ways, s->in);
 	for (size_t i = 0; i < s->balance.backend_count; i++) {
 		const struct backend *b = &s->balance.backends[i];
 		const struct next_hop *hop = ways_hop(&ways, &b->address);
@@ -244,7 +246,7 @@ static int settle(struct settling *s, __u64 generation, bool thorough)
 
 int balance_settle(struct instance *in, bool thorough, struct tended *what)
 {
-	struct settling s = {.what = what};
+	struct settling s = {.in = in, .what = what};
 	__u64 generation;
 	int err;
 

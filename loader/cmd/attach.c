@@ -106,7 +106,7 @@ int cmd_attach(struct args *args)
 		err = attach(&in, dev.name, &request, &updated);
 	if (!err)
 		err = say(&in, dev.name, updated);
-	instance_close(&in);
+	attach_close(&in);
 	return err;
 }
 
@@ -175,6 +175,6 @@ int cmd_detach(struct args *args)
 	if (!err)
 		err = options.json ? out_show(detached(name), NULL, 0)
 				   : out_text("%s: detached", name);
-	instance_close(&in);
+	attach_close(&in);
 	return err;
 }

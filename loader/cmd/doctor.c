@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "loader/attach/polling.h"
 #include "loader/service/services.h"
 #include "loader/doctor/doctor.h"
 #include "loader/base/error.h"
@@ -65,6 +66,7 @@ static int examine_devices(struct doctor *doctor, const char *name)
 	struct sockets_seen sockets = {0};
 	struct rule_set rules = {0};
 	struct balance balance = {0};
+	struct netdev *polling = NULL;
 	struct device *list = NULL;
 	struct instance in;
 	size_t count = 0;
@@ -84,6 +86,8 @@ static int examine_devices(struct doctor *doctor, const char *name)
 		err = services_get(&in, &balance);
 	if (!err)
 		sockets_look(&sockets, &in);
+	doctor->polling_count = polling_list(&in, &polling);
+	doctor->polling = polling;
 	instance_close(&in);
 	if (!err)
 		err = name ? examine_one(doctor, name, list, count)
@@ -97,6 +101,7 @@ static int examine_devices(struct doctor *doctor, const char *name)
 	rule_set_free(&rules);
 	balance_free(&balance);
 	devices_free(list, count);
+	free(polling);
 	return err;
 }
 

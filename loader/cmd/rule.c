@@ -197,7 +197,7 @@ int cmd_rule_add(struct args *args)
 	err = rules_add(&in, &rule, before);
 	if (!err)
 		err = say_rule(&in, &rule, "added");
-	instance_close(&in);
+	attach_close(&in);
 	return err;
 }
 
@@ -283,7 +283,7 @@ int cmd_rule_load(struct args *args)
 		err = rules_add_list(&in, &rule, list, count, before, keep, &replaced);
 		if (!err)
 			err = say_rule(&in, &rule, replaced ? "replaced" : "loaded");
-		instance_close(&in);
+		attach_close(&in);
 	}
 	free(list);
 	return err;
@@ -327,7 +327,7 @@ int cmd_rule_del(struct args *args)
 				      ? out_show(json_pack("{s:i}", "deleted", (int)count), NULL, 0)
 				      : out_text("%zu rule%s deleted", count,
 						 count == 1 ? "" : "s");
-		instance_close(&in);
+		attach_close(&in);
 	}
 	free(ids);
 	return err;
@@ -348,6 +348,6 @@ int cmd_rule_flush(struct args *args)
 	if (!err)
 		err = options.json ? out_show(json_pack("{s:i}", "deleted", (int)count), NULL, 0)
 				   : out_text("%zu rule%s deleted", count, count == 1 ? "" : "s");
-	instance_close(&in);
+	attach_close(&in);
 	return err;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/service/services.h"
+#include "loader/attach/attach.h"
 #include "loader/base/error.h"
 #include "loader/base/ticker.h"
 #include "loader/tend/tend.h"
@@ -53,7 +53,7 @@ static int tend_services(void)
 
 	if (err)
 		return err;
-	err = services_tend(&in, &did);
+	err = attach_tend(&in, &did);
 	instance_close(&in);
 	if (!err && verbosity)
 		say(&did);

@@ -6,6 +6,8 @@
 
 #include "command.h"
 #include "loader/attach/device.h"
+#include "loader/attach/offload.h"
+#include "loader/attach/polling.h"
 #include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"
@@ -38,11 +40,19 @@ static const struct column socket_columns[] = {
 	COLUMN("state", "State", UNIT_TEXT),
 };
 
+static const struct column offload_columns[] = {
+	COLUMN("device", "Switched for", UNIT_TEXT),
+	COLUMN("at", "at", UNIT_TEXT),
+	COLUMN("offload", "Offload", UNIT_TEXT),
+	COLUMN("now", "Now", UNIT_TEXT),
+};
+
 static const struct table tables[] = {
 	{.rows = "summary", COLUMNS(instance_columns)},
 	{.rows = "devices",
 	 .empty = "nothing is attached; 'weir attach DEV' begins",
 	 COLUMNS(columns)},
+	{.rows = "offloads", COLUMNS(offload_columns)},
 	{.rows = "sockets", COLUMNS(socket_columns)},
 	{.rows = "other_instances", COLUMNS(instance_columns)},
 };
@@ -59,6 +69,48 @@ static json_t *describe(const struct device *d)
 		"xdp", attach_way_name(a->xdp_way), "tc", attach_way_name(a->tc_way), "decap",
 		a->decap, "attached_seconds", now.tv_sec + now.tv_nsec / 1e9 - a->since_ns / 1e9,
 		"version", a->version, "state", d->present ? "attached" : "device is gone");
+}
+
+static void add_offload(json_t *rows, const char *device, bool far, const char *offload, bool on)
+{
+	json_array_append_new(rows, json_pack("{s:o, s:s, s:s, s:s}", "device", out_string(device),
+					      "at", far ? "its far end" : "itself", "offload",
+					      offload, "now", on ? "on" : "off"));
+}
+
+static void add_switched_off(json_t *rows, const struct device *d)
+{
+	const struct attachment *a = &d->attachment;
+	struct netdev dev;
+	bool far;
+
+	if (!d->present || !(a->tags | a->large))
+		return;
+	if (netdev_by_index(a->ifindex, &dev)) {
+		forget_failure();
+		return;
+	}
+	for (int bit = 0; bit < 8; bit++) {
+		if (a->tags & 1u << bit && offload_tags_name(&dev, bit, &far))
+			add_offload(rows, d->name, far, offload_tags_name(&dev, bit, &far), false);
+		if (a->large & 1u << bit && offload_large_name(bit, &far))
+			add_offload(rows, d->name, far, offload_large_name(bit, &far), false);
+	}
+}
+
+/* What weir has switched at devices and their far ends, and will switch back. */
+static json_t *offloads(const struct instance *in, const struct device *list, size_t count)
+{
+	json_t *rows = json_array();
+	struct netdev *polling;
+	size_t n = polling_list(in, &polling);
+
+	for (size_t i = 0; i < count; i++)
+		add_switched_off(rows, &list[i]);
+	for (size_t i = 0; i < n; i++)
+		add_offload(rows, polling[i].name, true, OFFLOAD_POLLS, true);
+	free(polling);
+	return rows;
 }
 
 static json_t *other_instances(const struct instance *in)
@@ -102,11 +154,12 @@ static json_t *document(const struct instance *in, const struct device *list, si
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(devices, describe(&list[i]));
-	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o, s:o}", "summary",
+	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o, s:o, s:o}", "summary",
 			 "instance", out_string(in->name), "devices", (int)count, "rules",
 			 (int)set->count, "prefixes", (int)set->prefix_count, "services",
 			 (int)b->service_count, "backends", (int)b->backend_count, "devices",
-			 devices, "sockets", sockets(view), "other_instances", other_instances(in));
+			 devices, "offloads", offloads(in, list, count), "sockets", sockets(view),
+			 "other_instances", other_instances(in));
 }
 
 int cmd_status(struct args *args)

@@ -77,24 +77,35 @@ static void check_offload(struct doctor *d, const struct netdev *dev, const char
 		advise(d, "the driver does not let it be changed: attach with --mode generic");
 }
 
+static bool polls_for_weir(const struct doctor *d, const struct netdev *dev)
+{
+	for (size_t i = 0; i < d->polling_count; i++)
+		if (d->polling[i].ifindex == dev->ifindex)
+			return true;
+	return false;
+}
+
 static void check_target(struct doctor *d, const struct netdev *dev)
 {
-	if (!dev->xdp_known || dev->xdp_target) {
-		report(d, "redirect-target", OK, "%s",
-		       dev->xdp_known ? "frames redirected to it are sent by the driver"
-				      : "this kernel does not tell before it is tried");
-		return;
-	}
-	if (!dev->peer || !dev->up) {
+	if (!dev->xdp_known) {
+		report(d, "redirect-target", OK, "this kernel does not tell before it is tried");
+	} else if (dev->xdp_target) {
+		report(d, "redirect-target", OK, "frames redirected to it are sent by the driver%s",
+		       polls_for_weir(d, dev) ? "; for that weir switched GRO on at its far end"
+					      : "");
+	} else if (dev->up && far_end_is_out_of_reach(dev)) {
+		/* Bad only if something is redirected there; doctor_rules() knows. */
+		report(d, "redirect-target", d->problems_only ? OK : WARN,
+		       "%s: packets redirected to it take the slower way through TC",
+		       why_no_frames(dev));
+		advise_reach(d);
+	} else if (dev->up && dev->peer) {
+		report(d, "redirect-target", OK,
+		       "its far end does not poll (NAPI): weir makes it, while it sends there");
+	} else {
 		report(d, "redirect-target", OK,
 		       "packets redirected to it are sent by the TC program, not by the driver");
-		return;
 	}
-	/* Bad only if something is redirected there; doctor_rules() knows. */
-	report(d, "redirect-target", d->problems_only ? OK : WARN,
-	       "its far end does not poll (no NAPI): packets redirected to it take the slower way "
-	       "through TC");
-	advise_far_end(d, dev, "-K", "gro on");
 }
 
 static void check_routing(struct doctor *d, const struct netdev *dev)

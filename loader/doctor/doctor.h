@@ -19,8 +19,10 @@
 
 struct doctor {
 	json_t *findings;
-	const char *netns;  /* of the devices, for remedies; NULL: ours */
-	bool problems_only; /* leave out what is ok */
+	const char *netns;	      /* of the devices, for remedies; NULL: ours */
+	bool problems_only;	      /* leave out what is ok */
+	const struct netdev *polling; /* devices whose far ends weir made poll */
+	size_t polling_count;
 	const char *subject;
 	json_t *last; /* finding reported last, NULL when it was left out */
 	int failed;

@@ -87,15 +87,3 @@ int read_sysctl(const char *format, const char *name)
 	fclose(f);
 	return value;
 }
-
-void advise_far_end(struct doctor *d, const struct netdev *dev, const char *option,
-		    const char *what)
-{
-	struct netdev peer;
-
-	if (dev->peer_here && !netdev_by_index(dev->peer, &peer))
-		advise(d, "%sethtool %s %s %s", inside(d), option, peer.name, what);
-	else
-		advise(d, "in the far end's namespace: ethtool %s <device with index %u> %s",
-		       option, dev->peer, what);
-}

@@ -30,11 +30,9 @@ static void check_rule_device(struct doctor *d, const struct rule *rule, const c
 		advise(d, "%s attach %s", weir(d), *rule->dev ? rule->dev : "DEV");
 	} else if (dev.xdp_known && !dev.xdp_target) {
 		report(d, "rule", WARN,
-		       "rule %u redirects to %s, which takes no XDP frames: they take the slower way "
-		       "through TC",
-		       rule->id, name);
-		if (dev.peer)
-			advise_far_end(d, &dev, "-K", "gro on");
+		       "rule %u redirects to %s: %s, so that packets take the slower way through TC",
+		       rule->id, name, why_no_frames(&dev));
+		advise_frames(d, &dev);
 	}
 }
 

@@ -54,20 +54,22 @@ static void check_forwarding(const struct looking *l, const char *device, __u8 f
 static void check_way_out(const struct looking *l, const struct netdev *dev,
 			  const struct attachment *a)
 {
-	bool by_tc = xdp_redirects_by_tc(dev, a->mode);
+	const char *why = xdp_redirects_by_tc(dev, a->mode) ? xdp_may_need_tc(dev, a->mode)
+							    : xdp_serves_by_tc(dev, a->mode);
 
-	if (!by_tc) {
+	if (!why) {
 		report(l->d, "transmit", OK, "by the driver");
 		return;
 	}
-	report(l->d, "transmit", a->tc_way == WAY_NONE ? FAIL : WARN, "%s: %s",
-	       xdp_may_need_tc(dev, a->mode),
+	report(l->d, "transmit", a->tc_way == WAY_NONE ? FAIL : WARN, "%s: %s", why,
 	       a->tc_way == WAY_NONE
 		       ? "TC would have to transmit, which is not attached: packets are not balanced"
 		       : "TC transmits, which is slower");
 	if (a->tc_way == WAY_NONE)
 		advise(l->d, "%s detach %s && %s attach %s", weir(l->d), dev->name, weir(l->d),
 		       dev->name);
+	else if (a->mode != MODE_GENERIC)
+		advise_frames(l->d, dev);
 }
 
 static bool has_tunnels(const struct balance *b)
@@ -241,10 +243,10 @@ static void check_egress(const struct looking *l, const struct next_hop *hop)
 		       hop->device);
 		return;
 	}
-	report(l->d, "egress", WARN, "%s takes no XDP frames: TC transmits, which is slower",
-	       hop->device);
-	if (dev.peer)
-		advise_far_end(l->d, &dev, "-K", "gro on");
+	report(l->d, "egress", WARN,
+	       "%s takes no XDP frames, for %s: TC transmits, which is slower", hop->device,
+	       why_no_frames(&dev));
+	advise_frames(l->d, &dev);
 }
 
 static void check_found(struct looking *l, const struct service *s, const struct backend *b,

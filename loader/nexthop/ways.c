@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "loader/attach/device.h"
+#include "loader/attach/polling.h"
 #include "loader/base/error.h"
 
 #define FIRST_WAIT_MS 2
@@ -109,6 +111,38 @@ void ways_look(struct ways *ways, unsigned int ms)
 			forget_failure();
 	}
 	next_hops_in_one_go(false);
+}
+
+static bool takes_frames(const struct instance *in, __u32 ifindex)
+{
+	struct netdev dev;
+
+	if (netdev_by_index(ifindex, &dev)) {
+		forget_failure();
+		return false;
+	}
+	polling_begin(in, &dev);
+	return dev.xdp_known && dev.xdp_target;
+}
+
+/* Many are by one device, which is asked for once in a row. */
+void ways_prepare(struct ways *ways, const struct instance *in)
+{
+	__u32 last = 0;
+	bool takes = false;
+
+	for (size_t i = 0; i < ways->count; i++) {
+		struct next_hop *hop = &ways->way[i].hop;
+
+		if (!ways->way[i].known || !hop->reachable || !hop->via_tc)
+			continue;
+		if (!last && !devices_transmit(in, 0))
+			return;
+		if (hop->ifindex != last)
+			takes = takes_frames(in, hop->ifindex);
+		last = hop->ifindex;
+		hop->via_tc = !takes;
+	}
 }
 
 const struct next_hop *ways_hop(const struct ways *ways, const struct address *to)

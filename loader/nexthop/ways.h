@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "loader/host/instance.h"
 #include "nexthop.h"
 
 struct way {
@@ -32,6 +33,9 @@ int ways_find(struct ways *ways, unsigned int wait_ms);
 /* Looks at as many as `ms` allow, from where the last call ended; those that weir cannot send by
  * stay unknown. Neighbours are kept resolved from now on. */
 void ways_look(struct ways *ways, unsigned int ms);
+
+/* Far ends that have to poll so that a device on one of the ways takes XDP frames are made to. */
+void ways_prepare(struct ways *ways, const struct instance *in);
 
 /* NULL: not among them, or nothing could be found out. */
 const struct next_hop *ways_hop(const struct ways *ways, const struct address *to);

@@ -21,8 +21,11 @@ int xdp_loaded_config(const struct instance *in, const char *device, enum attach
  * segments whose checksums are unfinished. `mode` is MODE_GENERIC or any other. */
 bool xdp_redirects_by_tc(const struct netdev *dev, enum attach_mode mode);
 
-/* Whether XDP transmits for services on this device, so that VLAN tags must be in its frames. */
+/* Whether XDP transmits for services on this device, or by redirects if it is a veth, so that VLAN
+ * tags must be in its frames. */
 bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const struct needs *needs);
+/* Whether XDP sends what comes in by this device back by it: services do. */
+bool xdp_transmits_back(const struct netdev *dev, enum attach_mode mode, const struct needs *needs);
 /* Whether packets larger than the MTU would come to tunnels: see offload.h. */
 bool xdp_takes_large(const struct netdev *dev, enum attach_mode mode, const struct needs *needs);
 

@@ -49,9 +49,17 @@ static bool balances(const struct netdev *dev, const struct needs *needs)
 	return dev->ethernet && needs->balance.modes;
 }
 
+/* Redirects do not have a NIC's tags put into frames: on veth that costs nothing. */
 bool xdp_transmits_tags(const struct netdev *dev, enum attach_mode mode, const struct needs *needs)
 {
-	return balances(dev, needs) && mode != MODE_GENERIC;
+	bool redirects = needs->rules.redirects && dev->peer && dev->xdp_known;
+
+	return (balances(dev, needs) || redirects) && mode != MODE_GENERIC;
+}
+
+bool xdp_transmits_back(const struct netdev *dev, enum attach_mode mode, const struct needs *needs)
+{
+	return balances(dev, needs) && mode != MODE_GENERIC && dev->mtu <= MTU_OF_ONE_PAGE;
 }
 
 bool xdp_takes_large(const struct netdev *dev, enum attach_mode mode, const struct needs *needs)

@@ -12,6 +12,7 @@
 #include <bpf/bpf.h>
 
 #include "loader/attach/device.h"
+#include "loader/attach/polling.h"
 #include "loader/program/xdp_link.h"
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"
@@ -192,6 +193,26 @@ static const struct redirect_target *find(const struct table_names *names, const
 		if (!strcmp(names->targets[i].name, name))
 			return &names->targets[i];
 	return NULL;
+}
+
+void redirects_prepare(const struct instance *in, const struct rule_set *set)
+{
+	__u32 last = 0;
+	struct netdev target;
+
+	for (size_t i = 0; i < set->count; i++) {
+		const struct rule *r = &set->rules[i];
+		__u32 ifindex = r->action == WEIR_A_REDIRECT ? r->target_ifindex : 0;
+
+		if (!ifindex || ifindex == last || (*r->dev && !r->dev_ifindex) ||
+		    !devices_transmit(in, r->dev_ifindex))
+			continue;
+		last = ifindex;
+		if (netdev_by_index(ifindex, &target))
+			forget_failure();
+		else
+			polling_begin(in, &target);
+	}
 }
 
 bool redirects_outdated(const struct rule *rule)

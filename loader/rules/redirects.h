@@ -17,6 +17,8 @@ int redirects_check(const struct instance *in, const struct rule *rule);
 int redirects_check_device(const struct rule_set *set, const struct netdev *source,
 			   enum attach_mode mode, bool has_tc);
 
+/* Far ends of targets that have to poll are made to, where a device is attached that transmits. */
+void redirects_prepare(const struct instance *in, const struct rule_set *set);
 /* What the names in the rules stand for now. Targets that take XDP frames get an entry in the
  * devmap, which no entry in use gives way for. */
 int redirects_resolve(const struct instance *in, struct rule_set *set, struct table_names *names);

@@ -268,7 +268,7 @@ static bool follow(char *name, __u32 *ifindex)
 	return true;
 }
 
-static bool follow_devices(struct rule_set *set)
+static bool follow_devices(const struct instance *in, struct rule_set *set)
 {
 	bool changed = false;
 
@@ -277,11 +277,13 @@ static bool follow_devices(struct rule_set *set)
 
 		changed |= follow(r->dev, &r->dev_ifindex);
 		changed |= follow(r->target, &r->target_ifindex);
-		changed |= redirects_outdated(r);
 		if (changed && *r->dev && !r->dev_ifindex)
 			notice("rule %u: there is no device %s now, so it matches nothing", r->id,
 			       r->dev);
 	}
+	redirects_prepare(in, set);
+	for (size_t i = 0; i < set->count; i++)
+		changed |= redirects_outdated(&set->rules[i]);
 	return changed;
 }
 
@@ -296,7 +298,7 @@ int tables_settle(struct instance *in)
 		forget_failure();
 		return 0;
 	}
-	err = follow_devices(&set) ? tables_publish(in, &set) : reconcile(in, &needs);
+	err = follow_devices(in, &set) ? tables_publish(in, &set) : reconcile(in, &needs);
 	tables_release(&needs);
 	rule_set_free(&set);
 	return err;
@@ -308,7 +310,7 @@ int tables_publish(struct instance *in, struct rule_set *set)
 	struct table table;
 	int err;
 
-	follow_devices(set);
+	follow_devices(in, set);
 	err = redirects_resolve(in, set, &names);
 	if (err)
 		return err;

@@ -247,7 +247,7 @@ int change_run(struct args *args, change_fn change)
 	}
 	json_decref(what.json);
 	balance_free(&b);
-	instance_close(&in);
+	attach_close(&in);
 	return err;
 }
 

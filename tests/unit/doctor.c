@@ -138,9 +138,10 @@ static void test_target(void **state)
 	assert_finding(&dev, NULL, NULL, "redirect-target", "ok", NULL);
 	strcpy(dev.kind, "veth");
 	dev.peer = 0x7ffffff1;
+	dev.peer_namespace = 12345;
 	assert_finding(&dev, NULL, NULL, "redirect-target", "warn",
-		       "in the far end's namespace: ethtool -K <device with index 2147483633> "
-		       "gro on");
+		       "run weir where the processes of that namespace are seen; in a container: "
+		       "docker run --pid host --cap-add SYS_PTRACE");
 }
 
 static void test_program(void **state)

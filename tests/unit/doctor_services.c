@@ -274,7 +274,8 @@ static void test_egress(void **state)
 	run("nsenter --net=/proc/%d/ns/net ethtool -K wb gro off", far);
 	set_up("10.99.0.1", WEIR_NAT, "10.9.0.2");
 	examine(1);
-	assert_found("egress", "warn", "wa takes no XDP frames");
+	assert_found("egress", "warn", "wa takes no XDP frames, for its far end does not poll");
+	assert_remedy("egress", "weir attach wa, which sees to its far end where something is sent");
 	run("nsenter --net=/proc/%d/ns/net ethtool -K wb gro on", far);
 }
 
