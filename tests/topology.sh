@@ -36,6 +36,22 @@ link() { # NAMESPACE DEVICE NAMESPACE DEVICE
 	ip link add "$2" netns "$1" type veth peer name "$4" netns "$3"
 	ip -n "$1" link set "$2" up
 	ip -n "$3" link set "$4" up
+	in_service "$1" "$2"
+	in_service "$3" "$4"
+}
+
+# The kernel puts a device into service a moment after both of its ends came up, on a busy machine later
+# than that, and drops what is sent before.
+in_service() { # NAMESPACE DEVICE
+	local i
+	for i in {1..200}; do
+		case $(ip -n "$1" link show dev "$2") in
+		*"state UP"*) return ;;
+		esac
+		sleep 0.02
+	done
+	echo "$2 of $1 is out of service" >&2
+	return 1
 }
 
 address() { # NAMESPACE DEVICE ADDRESS...

@@ -56,7 +56,7 @@ test_update() {
 	echo=$started
 	start "$client" pulse 10.9.0.2 7
 	pulse=$started
-	sleep 0.5
+	await 5 more_than 100 counted eth0 packets
 	packets=$(counted eth0 packets)
 	old=$(xdp_program "$host" eth0)
 	for _ in 1 2 3 4 5; do
@@ -104,10 +104,12 @@ test_states() {
 	check "update with the device down" weir attach eth0
 	ip -n "$host" link set eth0 up
 	address "$host" eth0 fd09::2/64 2>/dev/null
+	in_service "$client" eth0
 	check "ping passes after down and up" pings "$client" 10.9.0.2
 	ip -n "$host" link set eth0 down
 	ip -n "$host" link set eth0 name lan
 	ip -n "$host" link set lan up
+	in_service "$client" eth0
 	check "ping passes after a rename" pings "$client" 10.9.0.2
 	holds "status shows the new name" '[.devices[].device] == ["lan"]' weir -j status
 	says "attach under the new name updates" "updated" weir attach lan

@@ -30,17 +30,21 @@ kernel_count() { # COUNTER
 }
 
 test_counts() {
+	local begin=${EPOCHREALTIME/./} took
 	start "$host" listen 80
 	connects 100 10.9.1.2 80 100
 	connects 50 fd09:1::2 80 50
+	took=$((${EPOCHREALTIME/./} - begin))
 	check "150 handshakes at the listener, all established" endpoint eth0 server 80 \
 		'.syn == 150 and .synack == 150 and .established == 150 and .retransmits == 0'
 	check "none refused, none unanswered, none open, verdict ok" endpoint eth0 server 80 \
 		'.refused == 0 and .unanswered == 0 and .half_open == 0 and .verdict == "ok"'
-	check "latencies are plausible: above 0, below 50 ms, in order" endpoint eth0 server 80 \
-		'.syn_to_synack_us_p50 > 0 and .syn_to_synack_us_p50 <= .syn_to_synack_us_p99 and
-		.syn_to_synack_us_p99 <= .syn_to_synack_us_max and .syn_to_synack_us_max < 50000 and
-		.synack_to_ack_us_p50 > 0 and .synack_to_ack_us_max < 50000'
+	check "latencies are plausible: above 0, half of them below 50 ms, none longer than all of it took, in order" \
+		endpoint eth0 server 80 \
+		".syn_to_synack_us_p50 > 0 and .syn_to_synack_us_p50 <= .syn_to_synack_us_p99 and
+		.syn_to_synack_us_p99 <= .syn_to_synack_us_max and .syn_to_synack_us_max < $took and
+		.synack_to_ack_us_p50 > 0 and .synack_to_ack_us_max < $took and
+		.syn_to_synack_us_p50 < 50000 and .synack_to_ack_us_p50 < 50000"
 	check "the listener's limit is told" endpoint eth0 server 80 '.queue_max == 128'
 	stop "$started"
 	connects 0 10.9.1.2 81 7
@@ -71,7 +75,7 @@ test_unanswered() {
 	ip -n "$server" route add default via 10.9.2.2
 }
 
-# A latency that we know: the SYN waits 60 ms for the neighbour, who appears that late.
+# A latency that we know: the SYN waits 0.4 s for the neighbour, who appears that late.
 test_latency() {
 	local connecting
 	start "$server" listen 92
@@ -79,30 +83,34 @@ test_latency() {
 	ip -n "$host" neigh flush dev eth1
 	background "$client" timeout 20 python3 "$TRAFFIC" connect 10.9.2.1 92 1 >"$SCRATCH/said"
 	connecting=$!
-	await 5 bash -c "ip -n '$host' neigh show 10.9.2.1 | grep -qE 'INCOMPLETE|PROBE'"
-	sleep 0.06
+	await 10 bash -c "ip -n '$host' neigh show 10.9.2.1 | grep -qE 'INCOMPLETE|PROBE'"
+	sleep 0.4
 	ip -n "$host" neigh replace 10.9.2.1 dev eth1 lladdr "$(ip -n "$server" -j link show eth0 |
 		jq -r '.[0].address')"
 	wait $connecting
 	inside "$server" sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
 	equal "a neighbour appears late: the connection is made" 1 "$(cat "$SCRATCH/said")"
 	check "the client's side saw the delay" endpoint eth0 server 92 \
-		'.established == 1 and .syn_to_synack_us_max > 20000'
+		'.established == 1 and .syn_to_synack_us_max > 300000'
 	check "the server's side, behind it, did not" endpoint eth1 client 92 \
-		'.established == 1 and .syn_to_synack_us_max < 20000'
+		'.established == 1 and .syn_to_synack_us_max < 300000'
 	stop "$started"
 }
 
+said_by() { # COUNT FILE...: so many of them have said something
+	[ "$(grep -l . "${@:2}" | wc -l)" = "$1" ]
+}
+
 test_accept_queue() {
-	local listener before
+	local listener before i
 	start "$host" listen 8080 --backlog 4 --hold
 	listener=$started
 	before=$(kernel_count TcpExtListenOverflows)
-	for _ in $(seq 12); do
+	for i in $(seq 12); do
 		background "$client" timeout 20 python3 "$TRAFFIC" connect 10.9.1.2 8080 1 --keep \
-			--wait 2.6 --linger 3 >/dev/null
+			--wait 2.6 --linger 3 >"$SCRATCH/connect.$i"
 	done
-	sleep 3.2
+	await 15 said_by 12 "$SCRATCH"/connect.*
 	check "backlog 4, nobody accepts: 5 of 12 are established" endpoint eth0 server 8080 \
 		'.syn == 12 and .established == 5'
 	check "the accept queue is named" endpoint eth0 server 8080 \
@@ -139,7 +147,7 @@ test_syn_queue() {
 	listener=$started
 	dropped=$(kernel_count TcpExtTCPReqQFullDrop)
 	traffic "$client" syn 10.9.1.2 8082 40 --source 10.9.1.78 >/dev/null
-	sleep 0.3
+	await 5 endpoint eth0 server 8082 '.syn == 40'
 	dropped=$(($(kernel_count TcpExtTCPReqQFullDrop) - dropped))
 	check "syncookies off, 40 SYNs, backlog 8: the SYN queue is named" \
 		endpoint eth0 server 8082 '.syn == 40 and .reason == "syn_queue_full"'
@@ -151,10 +159,15 @@ test_syn_queue() {
 	start "$host" listen 8083 --backlog 8 --hold
 	listener=$started
 	traffic "$client" syn 10.9.1.2 8083 40 --source 10.9.1.78 >/dev/null
-	sleep 0.3
+	await 5 endpoint eth0 server 8083 '.syn == 40'
 	check "syncookies on: none is dropped, cookies are counted" endpoint eth0 server 8083 \
 		'.syn_queue_full == 0 and .syn_cookies > 20'
 	stop "$listener"
+}
+
+is_watched() {
+	bpftool -j map lookup pinned "$(pins_of "$host")/devices/eth0/watchers" key 0 0 0 0 |
+		jq -e '.value | any(. != "0x00")'
 }
 
 test_watch() {
@@ -162,7 +175,7 @@ test_watch() {
 	start "$host" listen 93
 	timeout 20 "$WEIR" -n "$host" -j handshake watch eth0 --port 93 -c 5 >"$SCRATCH/watch" 2>&1 &
 	watch=$!
-	sleep 0.5
+	await 5 is_watched
 	refuses "a second watcher" 2 "only one can watch" handshake watch eth0 -c 1
 	connects 5 10.9.1.2 93 5
 	connects 1 10.9.1.2 93 1
@@ -172,10 +185,15 @@ test_watch() {
 	check "each a JSON object of a handshake that was established" \
 		jq -es 'all(.[]; .device == "eth0" and (.outcome == "established"))' "$SCRATCH/watch"
 	stop "$started"
-	timeout -s INT 1 "$WEIR" -n "$host" handshake watch eth0 >/dev/null 2>&1
-	timeout 10 "$WEIR" -n "$host" -j handshake watch eth0 -c 1 --port 81 >"$SCRATCH/watch" 2>&1 &
+	check_not "nobody watches any more" is_watched
+	timeout 20 "$WEIR" -n "$host" handshake watch eth0 >/dev/null 2>&1 &
 	watch=$!
-	sleep 0.5
+	await 5 is_watched
+	kill -INT "$watch"
+	wait $watch
+	timeout 20 "$WEIR" -n "$host" -j handshake watch eth0 -c 1 --port 81 >"$SCRATCH/watch" 2>&1 &
+	watch=$!
+	await 5 is_watched
 	traffic "$client" connect 10.9.1.2 81 1 >/dev/null
 	wait $watch
 	check "after an interrupted watch another can begin" \

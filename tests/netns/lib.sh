@@ -122,7 +122,7 @@ start() { # NAMESPACE VERB ARGUMENTS...
 		python3 "$TRAFFIC" "${@:2}" >"$log" 2>&1
 	started=$!
 	logs[started]=$log
-	await 5 grep -q ready "$log"
+	await 20 grep -q ready "$log"
 }
 
 # Ends it. Its sum is $said.
@@ -139,6 +139,10 @@ await() { # SECONDS COMMAND...
 		[ $SECONDS -le $end ] || return 1
 		sleep 0.05
 	done
+}
+
+more_than() { # NUMBER COMMAND...: that is what it says
+	[ "$("${@:2}")" -gt "$1" ]
 }
 
 pings() { # NAMESPACE ADDRESS [COUNT]

@@ -22,7 +22,6 @@ arrives() { # ADDRESS PORT COUNT [OPTION...]
 	start "$host" sink "$2"
 	sink=$started
 	traffic "$client" send "$@" >/dev/null
-	sleep 0.1
 	stop "$sink"
 }
 

@@ -37,18 +37,34 @@ def server(port, kind):
     return s
 
 
+def asked_to_end():
+    """Becomes true at SIGTERM: for those who count, and must not be interrupted between two lines."""
+    ended = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    return ended
+
+
+def incoming(fd):
+    """Goes on for each thing that can be read; after SIGTERM until nothing more has come for a while."""
+    ended = asked_to_end()
+    ready()
+    while True:
+        last = bool(ended)
+        if select.select([fd], [], [], 0.1)[0]:
+            yield
+        elif last:
+            return
+
+
 def sink(a):
     """Counts datagrams."""
     s = server(a.port, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
     got = 0
-    try:
-        ready()
-        while True:
-            s.recv(65536)
-            got += 1
-    except Ended:
-        print(got)
+    for _ in incoming(s):
+        s.recv(65536)
+        got += 1
+    print(got)
 
 
 def send(a):
@@ -81,32 +97,32 @@ def echo(a):
 
 
 def pulse(a):
-    """A datagram every millisecond to an echo; says how many never came back."""
+    """A datagram every millisecond to an echo; says how many never came back, for which there is time."""
+    ended = asked_to_end()
     s = socket.socket(family(a.host), socket.SOCK_DGRAM)
     s.connect((a.host, a.port))
     s.setblocking(False)
     sent, back = 0, set()
 
-    def drain(seconds):
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if select.select([s], [], [], left)[0]:
-                try:
-                    back.add(struct.unpack("!I", s.recv(64))[0])
-                except OSError:
-                    pass
-
-    try:
-        ready()
-        while True:
+    def receive(seconds):
+        until = time.monotonic() + seconds
+        while select.select([s], [], [], max(0, until - time.monotonic()))[0]:
             try:
-                s.send(struct.pack("!I", sent))
+                back.add(struct.unpack("!I", s.recv(64))[0])
             except OSError:
                 pass
-            sent += 1
-            drain(0.001)
-    except Ended:
-        drain(0.3)
+
+    ready()
+    while not ended:
+        try:
+            s.send(struct.pack("!I", sent))
+        except OSError:
+            pass
+        sent += 1
+        receive(0.001)
+    limit = time.monotonic() + 5
+    while len(back) < sent and time.monotonic() < limit:
+        receive(0.01)
     print(sent - len(back) if sent > 20 else "sent only %d" % sent)
 
 
@@ -208,13 +224,9 @@ def tun(a):
     fd = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", a.device.encode(), flags))
     got = 0
-    try:
-        ready()
-        while True:
-            data = os.read(fd, 65536)
-            got += b"wwww" in data
-    except Ended:
-        print(got)
+    for _ in incoming(fd):
+        got += b"wwww" in os.read(fd, 65536)
+    print(got)
 
 
 def take(a):
@@ -277,20 +289,17 @@ def tunnel(a):
     tags = b"".join(struct.pack("!HH", 0x8100, 100 + i) for i in range(a.tags))
     ether = macs + tags + struct.pack("!H", 0x86DD if ":" in a.own else 0x0800)
     sent = unfinished = 0
-    try:
-        ready()
-        while True:
-            data = os.read(fd, 65536)
-            flags, gso, size, gso_size, start, offset = struct.unpack("<BBHHHH", data[:10])
-            inner = data[10:]
-            head = ether + outer_header(a, inner)
-            start += len(head) if flags & 1 else 0
-            vnet = struct.pack("<BBHHHH", flags & 1, 0, 0, 0, start, offset)
-            out.send(vnet + head + inner)
-            sent += 1
-            unfinished += flags & 1
-    except Ended:
-        print(unfinished if a.unfinished else sent)
+    for _ in incoming(fd):
+        data = os.read(fd, 65536)
+        flags, gso, size, gso_size, start, offset = struct.unpack("<BBHHHH", data[:10])
+        inner = data[10:]
+        head = ether + outer_header(a, inner)
+        start += len(head) if flags & 1 else 0
+        vnet = struct.pack("<BBHHHH", flags & 1, 0, 0, 0, start, offset)
+        out.send(vnet + head + inner)
+        sent += 1
+        unfinished += flags & 1
+    print(unfinished if a.unfinished else sent)
 
 
 def main():

@@ -37,7 +37,7 @@ test_upgrade() {
 	echo=$started
 	start "$client" pulse 10.9.0.2 7
 	pulse=$started
-	sleep 0.3
+	await 5 more_than 150 counted eth0 packets
 	packets=$(counted eth0 packets)
 	says "the next version attaches" "^eth0: updated" with next attach eth0
 	stop "$pulse"
