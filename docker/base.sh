@@ -11,7 +11,7 @@ fail() { echo "base.sh: $*" >&2; exit 1; }
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || true
 : "${release:=bookworm}"
-image=weir-base:$release
+image=${WEIR_DEMO_BASE_NAME:-weir-base}:$release
 
 if docker image inspect "$image" >/dev/null 2>&1; then
 	echo "$image"
@@ -42,13 +42,22 @@ while IFS= read -r line; do
 	proxies+=(--aptopt="$line")
 done < <(apt-config dump 2>/dev/null | grep -iE '^Acquire::(http|https|ftp)::Proxy.* "[^"]+";$')
 
+include=()
+if grep -q https: "$work/sources.list"; then
+	include+=(--include=ca-certificates)
+fi
+# Either this or usrmerge, which wants all of Perl.
+if [ "$release" = bookworm ]; then
+	include+=(--include=usr-is-merged)
+fi
+
 leave_out=()
 for path in doc man info locale lintian; do
 	leave_out+=(--dpkgopt="path-exclude=/usr/share/$path/*")
 done
 
 echo "making $image by mmdebstrap" >&2
-mmdebstrap --quiet --variant=minbase --include=ca-certificates "${leave_out[@]}" "${proxies[@]}" \
+mmdebstrap --quiet --variant=apt "${include[@]}" "${leave_out[@]}" "${proxies[@]}" \
 	"$release" "$work/base.tar" "${sources[@]}" >"$work/log" 2>&1 ||
 	fail "mmdebstrap: $(grep -E '^E' "$work/log" | tail -1 || tail -1 "$work/log")"
 docker import "$work/base.tar" "$image" >/dev/null

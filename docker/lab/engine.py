@@ -20,6 +20,7 @@ def finish(argv, what=None, check=True, timeout=60, env=None, text_in=None):
     try:
         done = subprocess.run(argv, input=text_in, capture_output=True, text=True, timeout=timeout,
                               env=env, check=False, errors="replace",
+                              start_new_session=True,
                               stdin=subprocess.DEVNULL if text_in is None else None)
     except subprocess.TimeoutExpired:
         raise Failure(f"{what}: no end after {timeout} s") from None

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from lab import Failure
-from lab.engine import finish
+from lab.engine import finish, last_line
 
 HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haproxy": 14, "nft": 15,
          "b1": 21, "b2": 22, "b3": 23, "vip": 100}
@@ -34,7 +34,7 @@ class Inside(subprocess.Popen):
         ours, self.leash = os.pipe()
         try:
             super().__init__(["docker", "exec", "-i", container, "sh", "-c", LEASH, "sh", *argv],
-                             stdin=ours, **popen)
+                             stdin=ours, start_new_session=True, **popen)
         finally:
             os.close(ours)
 
@@ -53,8 +53,8 @@ class Inside(subprocess.Popen):
 class Site:
     families = (4, 6)
 
-    def __init__(self, engine):
-        self.engine = engine
+    def __init__(self, engine, families=families):
+        self.engine, self.families = engine, families
         self.name = os.environ.get("WEIR_DEMO_NAME", "weir-demo")
         self.net = {4: os.environ.get("WEIR_DEMO_NET4", "10.99.77"),
                     6: os.environ.get("WEIR_DEMO_NET6", "fd99:77:")}
@@ -103,14 +103,20 @@ class Site:
         return done.stdout.strip() == "true"
 
     def down(self):
-        """Removes everything that carries the project's name, whoever left it."""
-        mine = f"label=com.docker.compose.project={self.name}"
-        for listing, removal in ((("ps", "-aq"), ("rm", "-f", "-v")),
-                                 (("network", "ls", "-q"), ("network", "rm")),
-                                 (("volume", "ls", "-q"), ("volume", "rm", "-f"))):
-            found = self.engine.docker(*listing, "--filter", mine).stdout.split()
-            if found:
-                self.engine.docker(*removal, *found, timeout=120)
+        """Removes everything that carries the project's name, whoever left it. What was being made
+        when compose was interrupted may come up late."""
+        while any([self.remove(kind) for kind in ("container", "network", "volume")]):
+            pass
+
+    def remove(self, kind):
+        """Whether there was any."""
+        everything = ["--all"] if kind == "container" else []
+        found = self.engine.docker(kind, "ls", "-q", *everything, "--filter",
+                                   f"label=com.docker.compose.project={self.name}").stdout.split()
+        if found:
+            force = [] if kind == "network" else ["--force"]
+            self.engine.docker(kind, "rm", *force, *found, timeout=120)
+        return bool(found)
 
     def start(self, service):
         self.engine.docker("start", self.container(service))
@@ -121,16 +127,21 @@ class Site:
 
     def run(self, service, *argv, timeout=60, check=True, input=None):
         """What argv writes on standard output in the service's container."""
-        interactive = ["-i"] if input is not None else []
-        done = self.engine.docker("exec", *interactive, self.container(service), "timeout",
-                                  str(timeout), *argv, what=f"{service}: {argv[0]}", check=False,
-                                  timeout=timeout + 10, text_in=input)
-        if done.returncode == 124 and check:
-            raise Failure(f"{service}: {argv[0]}: no end after {timeout} s")
-        if done.returncode and check:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-            raise Failure(f"{service}: {argv[0]}: {said[-1]}")
-        return done.stdout
+        what = f"{service}: {argv[0]}"
+        if input is not None:
+            return self.engine.docker("exec", "-i", self.container(service), *argv, what=what,
+                                      check=check, timeout=timeout, text_in=input).stdout
+        process = self.spawn(service, *argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True, errors="replace")
+        try:
+            said, complaint = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{what}: no end after {timeout} s") from None
+        finally:
+            process.terminate()
+        if process.returncode and check:
+            raise Failure(f"{what}: {last_line(complaint or said)}")
+        return said
 
     def spawn(self, service, *argv, **popen):
         return Inside(self.container(service), argv, **popen)
