@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The table of all ways for a terminal."""
+import statistics
 
 HEAD = ("", "requests/s", "× course", "× tuned", "× nft", "p50 ms", "p99 ms", "failed")
 
@@ -52,12 +53,19 @@ def notes(result):
     lines = [f"Medians (lowest..highest) of {rounds(result)}; ratios are of runs of one round.",
              "p50 and p99 are wrk's, of its whole run. wrk has 2 threads and 100 connections.",
              f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs."]
-    for way in result["ways"]:
-        errors = [sample["error"] for sample in way["samples"] if "error" in sample]
-        if errors:
-            lines.append(f"IPv{way['family']}, {way['title']}: {len(errors)} of "
-                         f"{len(way['samples'])} runs failed: {errors[0]}")
-    return lines
+    return lines + [f"IPv{way['family']}, {way['title']}: {remark}"
+                    for way in result["ways"] for remark in remarks(way["samples"])]
+
+
+def remarks(samples):
+    errors = [sample["error"] for sample in samples if "error" in sample]
+    if errors:
+        yield f"{len(errors)} of {len(samples)} runs failed: {errors[0]}"
+    shares = [sample["short_cut_percent"] for sample in samples if "short_cut_percent" in sample]
+    if shares:
+        yield "TCP did not see " + ", ".join(
+            f"{statistics.median(share[host] for share in shares):.0f} % of the bytes with {host}"
+            for host in shares[0])
 
 
 def rounds(result):
