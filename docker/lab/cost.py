@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """What it costs traffic that weir is attached to the interface it comes in by: one run of wrk, in the
-midst of which weir is attached and detached. Each time with weir is compared with the times without right
-before and right after it."""
-import contextlib
+
+
+
+
+import functools
 import json
-import statistics
+import os
 import subprocess
 from typing import NamedTuple
 
 from . import Failure, load
+from .rounds import spread
 
-SERVER = "b1"
+SERVER, CLIENT = "b1", "client"
 CONNECTIONS = 100
 SETTLE = 0.5  # seconds after wrk has begun
 LONGEST = 120  # seconds of wrk, which is told to end when all was measured
@@ -34,41 +37,58 @@ class Variant(NamedTuple):
 
 TRAFFIC = (
     Traffic("kept", "small answers, connections kept", SERVER),
-    Traffic("new", "a new connection for each", SERVER, headers=("Connection: close",)),
+    Traffic("new", "small answers, a connection each", SERVER, headers=("Connection: close",)),
     Traffic("sent", "64 KB answers, at the sender", SERVER, "/64K"),
-    Traffic("received", "64 KB answers, at the receiver", "client", "/64K"),
+    Traffic("received", "64 KB answers, at the receiver", CLIENT, "/64K"),
 )
 VARIANTS = (
     Variant("count", "counting", ("--xdp-only",)),
     Variant("observe", "counting, observer"),
-    Variant("rules", f"the same, {PREFIXES} prefixes", prefixes=PREFIXES),
-    Variant("generic", "the same, generic XDP", ("--mode", "generic"), PREFIXES),
+    Variant("rules", f"counting, observer, {PREFIXES} prefixes", prefixes=PREFIXES),
+)
+IN_TURN = (  # one of them each round
+    Variant("generic", "counting, observer, generic XDP", ("--mode", "generic")),
     Variant("observer", "observer alone", ("--tc-only",)),
 )
 
 
 def cost(site, rounds, seconds, say):
-    runs = {(traffic, variant): [] for traffic in TRAFFIC for variant in VARIANTS}
+    runs = {(traffic, variant): [] for traffic in TRAFFIC for variant in VARIANTS + IN_TURN}
     failed = 0
     for number in range(rounds):
-        turned = VARIANTS[number % len(VARIANTS):] + VARIANTS[:number % len(VARIANTS)]
+        variants = VARIANTS + IN_TURN[number % len(IN_TURN):][:1]
+        first = number % len(variants)
         for traffic in TRAFFIC:
-            said = measure(site, traffic, turned, seconds, runs)
+            said = measure(site, traffic, variants[first:] + variants[:first], seconds, runs)
             failed += load.tool.failed(said)
-            say(f"round {number + 1} of {rounds}  {traffic.title:<31} " + "  ".join(
-                f"{variant.key} {runs[traffic, variant][-1]['ratio']:.2f}" for variant in VARIANTS))
+            say(f"round {number + 1} of {rounds}  {traffic.title:<32}  " + "  ".join(
+                f"{of.key} {runs[traffic, of][-1]['requests']:.2f}" for of in variants))
     if failed:
         raise Failure(f"{failed} requests failed while weir was attached and detached")
     return {"rounds": rounds, "seconds": seconds, "failed": failed,
-            "ratios": [summary(*of, samples) for of, samples in runs.items()]}
+            "ratios": [summary(*of, samples) for of, samples in runs.items() if samples]}
 
 
 def summary(traffic, variant, samples):
-    ratios = [sample["ratio"] for sample in samples]
-    return {"traffic": traffic.key, "traffic_title": traffic.title,
-            "variant": variant.key, "variant_title": variant.title,
-            "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
-            "samples": samples}
+    return {"traffic": traffic.key, "variant": variant.key, "samples": samples,
+            "requests_ratio": spread([sample["requests"] for sample in samples]),
+            "cpu_ratio": spread([sample["cpu"] for sample in samples])}
+
+
+def table(result):
+    """Of what cost() returns, for a terminal."""
+    titles = {of.key: of.title for of in TRAFFIC + VARIANTS + IN_TURN}
+    lines = [f"{'With weir attached, as multiples of without':<44}"
+             f"{'requests/s':>22}{'CPU time of each':>22}"]
+    traffic = None
+    for entry in result["ratios"]:
+        if entry["traffic"] != traffic:
+            traffic = entry["traffic"]
+            lines.append(titles[traffic])
+        shown = "".join(f"{of['median']:.2f} ({of['min']:.2f}..{of['max']:.2f})".rjust(22)
+                        for of in (entry["requests_ratio"], entry["cpu_ratio"]))
+        lines.append(f"  {titles[entry['variant']]:<42}{shown}")
+    return "\n".join(lines)
 
 
 def measure(site, traffic, variants, seconds, runs):
@@ -77,21 +97,20 @@ def measure(site, traffic, variants, seconds, runs):
     wrk = load.start(site, site.url(server, path=traffic.path), LONGEST, CONNECTIONS, 2,
                      traffic.headers)
     count = load.tool.Status(site.url(server, path="/status"))
+    here = functools.partial(rate, count, [site.cgroup(host) for host in (CLIENT, SERVER)])
     try:
         wrk.stdout.readline()  # it begins
-        rate(count, SETTLE)
-        before = rate(count, seconds)
+        here(SETTLE)
+        before = here(seconds)
         for variant in variants:
             with attached(site, traffic.host, variant) as weir:
-                with_weir = rate(count, seconds)
+                during = here(seconds)
                 if not runs[traffic, variant]:
-                    check(weir, variant, with_weir * seconds)
-            after = rate(count, seconds)
-            plain = (before + after) / 2
-            runs[traffic, variant].append({"plain": plain, "attached": with_weir,
-                                           "ratio": with_weir / plain})
+                    check(weir, variant, during[0] * seconds)
+            after = here(seconds)
+            runs[traffic, variant].append(compare(before, during, after))
             before = after
-        site.run("client", "sh", "-c", "kill -INT $(pidof wrk)")
+        site.run(CLIENT, "sh", "-c", "kill -INT $(pidof wrk)")
         return wrk.communicate(timeout=load.GRACE)[0]
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failure(f"{traffic.title}: {error}") from error
@@ -101,13 +120,28 @@ def measure(site, traffic, variants, seconds, runs):
         count.connection.close()
 
 
-def rate(count, seconds):
-    """Requests answered in a second. The second reading falls into the time of the next."""
+def compare(before, during, after):
+    ratios = [2 * of / (earlier + later) for earlier, of, later in zip(before, during, after)]
+    return {"requests": ratios[0], "cpu": ratios[1],
+            "requests_per_second": during[0], "cpu_microseconds": during[1]}
+
+
+def rate(count, groups, seconds):
+    """Requests answered in a second, CPU time of each in microseconds."""
+    cpu = -sum(map(cpu_microseconds, groups))
     begin = load.read_at([count], 0)
     end = load.read_at([count], begin[0] + seconds)
-    if end[1] - begin[1] <= 1:
+    cpu += sum(map(cpu_microseconds, groups))
+    requests = end[1] - begin[1] - 1  # the second reading is a request too
+    if requests <= 0:
         raise Failure(f"{SERVER} has answered no request in {seconds:g} s")
-    return (end[1] - begin[1] - 1) / (end[0] - begin[0])
+    return requests / (end[0] - begin[0]), cpu / requests
+
+
+def cpu_microseconds(group):
+    paths = [f"{mount}{group}/cpu.stat" for mount in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")]
+    with open(next(filter(os.path.exists, paths), paths[-1]), encoding="ascii") as stat:
+        return int(dict(line.split() for line in stat)["usage_usec"])
 
 
 @contextlib.contextmanager
@@ -136,7 +170,7 @@ def check(weir, variant, requests):
     status = json.loads(weir("-j", "status"))["devices"][0]
     if "--tc-only" in variant.attach:
         if status["tc"] == "none":
-            raise Failure(f"{variant.title}: the observer is not attached")
+            raise Failure(f"{variant.title}: it is not attached")
         return
     wanted = "generic" if "generic" in variant.attach else "native"
     seen = json.loads(weir("-j", "stats"))["devices"][0]
