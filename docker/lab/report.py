@@ -63,8 +63,8 @@ def remarks(samples):
         yield f"{len(errors)} of {len(samples)} runs failed: {errors[0]}"
     shares = [sample["short_cut_percent"] for sample in samples if "short_cut_percent" in sample]
     if shares:
-        yield "TCP did not see " + ", ".join(
-            f"{statistics.median(share[host] for share in shares):.0f} % of the bytes with {host}"
+        yield "of the bytes, short-cut were " + ", ".join(
+            f"{statistics.median(share[host] for share in shares):.0f} % with {host}"
             for host in shares[0])
 
 
