@@ -58,10 +58,10 @@ equal "two programs on each" 4 "$(programs | wc -l)"
 tends=$(tender)
 check "one process tends both" kill -0 "$tends"
 check "which attaching again does not change" eval 'weir sock attach "$GROUP" && [ "$(tender)" = $tends ]'
-talk "$GROUP" 16
-talk "$second" 16
-check "connections of one are short-cut" await 5 shortcut 10 "$GROUP"
-check "and those of the other" await 5 shortcut 10 "$second"
+talk "$GROUP" 70
+talk "$second" 70
+check "connections of one are short-cut" await 20 shortcut 10 "$GROUP"
+check "and those of the other" await 20 shortcut 10 "$second"
 check "detached from one" weir sock detach "$GROUP"
 check "its connections are on TCP" shortcut 0 "$GROUP"
 check "those of the other are short-cut" shortcut 10 "$second"
@@ -69,13 +69,13 @@ sleep 4
 check "and so it is four seconds later" eval 'shortcut 0 "$GROUP" && shortcut 10 "$second"'
 check "somebody tends" kill -0 "$(tender)"
 check "attached again" weir sock attach "$GROUP"
-check "the same connections are short-cut" await 5 shortcut 10 "$GROUP"
+check "the same connections are short-cut" await 20 shortcut 10 "$GROUP"
 
 # ---- the tender ----
 
 tends=$(tender)
 kill -KILL "$tends"
-check "the tender is killed" await 2 gone "$tends"
+check "the tender is killed" await 5 gone "$tends"
 check "what is short-cut stays so" eval 'shortcut 10 "$GROUP" && shortcut 10 "$second"'
 check "attach starts another one" eval 'weir sock attach "$GROUP" && [ -n "$(tender)" ] && [ "$(tender)" != $tends ]'
 tends=$(tender)
@@ -83,8 +83,9 @@ tends=$(tender)
 # ---- the last one ----
 
 check "detach --all leaves no pins and no programs" detach_all
-check "nobody tends" await 2 gone "$tends"
-sock_wait
+check "nobody tends" await 5 gone "$tends"
+sleep 1
+sock_end
 check "connections of one went on through all of it" whole "$GROUP"
 check "and those of the other" whole "$second"
 check "detach --all with nothing there succeeds" detach_all
@@ -102,7 +103,7 @@ prepare slow slow-reader --delay 4000
 prepare late late-reader --delay 4000
 prepare asleep blocking --blocking late --delay 4000
 prepare writer blocking-writer --delay 4000
-check "four connections are short-cut" await 5 shortcut 4 "$GROUP"
+check "four connections are short-cut" await 20 shortcut 4 "$GROUP"
 touch "$SCRATCH"/{slow,late,asleep,writer}.go
 sleep 1.5
 check "detached with bytes unread, a reader and a writer asleep" weir -j sock detach --all
@@ -118,7 +119,7 @@ check "detached" detach_all
 
 check "attached" weir sock attach "$GROUP"
 prepare forced slow-reader --delay 3000
-check "a connection is short-cut" await 5 shortcut 1 "$GROUP"
+check "a connection is short-cut" await 20 shortcut 1 "$GROUP"
 touch "$SCRATCH/forced.go"
 sleep 1.5
 check "detach --force with bytes unread" weir -j sock detach --all --force
@@ -176,8 +177,8 @@ check "detach is killed, then attach and detach --all" \
 check "attached to a cgroup" weir sock attach "$RUN-gone"
 cgroup_remove "$RUN-gone"
 check "it is removed, and another one attached" weir sock attach "$GROUP"
-talk "$GROUP" 3
-check "connections are short-cut" await 3 shortcut 10 "$GROUP"
-sock_wait
+talk "$GROUP" 70
+check "connections are short-cut" await 20 shortcut 10 "$GROUP"
+sock_end
 check "whole" jq -e '.right' "$SCRATCH/talk.$GROUP"
 check "detach --all leaves nothing" detach_all

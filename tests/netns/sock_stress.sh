@@ -130,6 +130,7 @@ upgrade() {
 
 tender_dies() {
 	local i
+	under_way || return
 	for i in 1 2 3 4 5 6; do
 		sleep "$(awk -v r=$RANDOM 'BEGIN { printf "%.4f", 0.1 + r / 65536 }')"
 		kill_tender
@@ -228,7 +229,7 @@ stressed flap "detached and attached twenty times" attached 0.001 flap nothing -
 stressed flap_one "so with one of two cgroups" other_stays 0.001 flap_one \
 	nothing --seconds 5
 stressed upgrade "attached again, with another limit each time" attached 0.01 upgrade nothing
-stressed tender "the tender is killed and another one started" attached 0.01 tender_dies nothing
+stressed tender "the tender is killed and another one started" attached 0.001 tender_dies nothing
 stressed commands "attach, detach and the tender are killed at any moment" attached 0.001 \
 	commands_die nothing
 stressed after "and all is as before" attached 0.1 nothing agrees

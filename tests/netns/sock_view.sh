@@ -51,14 +51,14 @@ test_attach() {
 
 # Short-cut; a port that is not wanted; a client in a cgroup that is not attached.
 test_connections() {
-	sock_start "$SCRATCH/good" "$client" "$GROUP" pairs --conns 3 --rate 50 --seconds 9 \
+	sock_start "$SCRATCH/good" "$client" "$GROUP" pairs --conns 3 --rate 50 --seconds 70 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5005
-	sock_start "$SCRATCH/port" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 9 \
+	sock_start "$SCRATCH/port" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 70 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5099
-	sock_start "$SCRATCH/outside" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 9 \
+	sock_start "$SCRATCH/outside" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 70 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5020 \
 		--client-cgroup "$(cgroup_path "$OUTSIDE")" --server-cgroup "$(cgroup_path "$GROUP")"
-	await 6 connections_are 3 shortcut
+	await 20 connections_are 3 shortcut
 	holds "show counts them by port, in rates" \
 		'.cgroups[0] | .pairs == 3 and (.by_port[] | select(.port == 5005) |
 			.pairs == 3 and .messages_per_second > 50 and .bytes_per_second > 1000 and
@@ -83,7 +83,7 @@ test_connections() {
 
 # Counters never run backwards, while connections end and others begin.
 test_stream() {
-	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 6 \
+	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 70 \
 		--life 700 --client-netns "$client" --server-netns "$host" --listen 10.9.0.2 \
 		--port 5006
 	sleep 1
@@ -96,7 +96,7 @@ test_stream() {
 	report $? "rates and totals of connections that come and go never run backwards"
 	equal "a reader that leaves is no failure" 0 \
 		"$(weir sock show -i 0.02 | head -n 1 >/dev/null; echo "${PIPESTATUS[0]}")"
-	sock_wait
+	sock_end
 	told "the traffic was right" '.wrong == 0' "$SCRATCH/good"
 	told "that of the connections that come and go as well" '.wrong == 0' "$SCRATCH/churn"
 }

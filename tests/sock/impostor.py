@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Who may repair TCP sockets may also choose their sequence numbers: a connection between two sockets here,
 and a third socket that was given those of its client. --late: when it is told to, else at once. Says at
-the end what the third one read, and whether the two understood each other all the time."""
+the end, or at SIGTERM, what the third one read, and whether the two understood each other all the time."""
 import argparse
 import json
+import signal
 import socket
 import sys
 import time
 
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 RECEIVED, SENT = 1, 2
+ended = []
 
 
 def sequence(s, queue):
@@ -45,7 +47,7 @@ def impostor(numbers, off):
 
 def converse(client, server, until):
     good, i = True, 0
-    while time.monotonic() < until and good:
+    while not ended and time.monotonic() < until and good:
         i += 1
         for a, b in ((client, server), (server, client)):
             word = b"%07d\n" % i
@@ -70,6 +72,7 @@ def main():
     p.add_argument("--late", action="store_true")
     p.add_argument("--seconds", type=float, default=2)
     a = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     listener = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(listener.getsockname())
     server, _ = listener.accept()

@@ -51,6 +51,11 @@ sock_wait() { # all that was started
 	traffic_pids=()
 }
 
+sock_end() { # the same, of what goes on until it is told
+	kill -TERM "${traffic_pids[@]}"
+	sock_wait
+}
+
 # The document that a command of traffic has left makes the condition true.
 told() { # TEXT CONDITION FILE [JQ-OPTION]
 	{ cat "$3" "$3.errors" | head -c 4000; } >"$OUTPUT" 2>/dev/null
