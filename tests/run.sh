@@ -1,7 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# run.sh BUILD [KIND...]: runs the tests of these kinds (unit datapath balance netns; vm on request), shows
-# what failed and why, what was skipped and why, and ends with the sum.
+# run.sh BUILD [KIND...]: runs the tests of these kinds (unit datapath balance netns docker; vm on
+# request), shows what failed and why, what was skipped and why, and ends with the sum.
+#
+# Two run at a time where there are two CPUs ($WEIR_TEST_JOBS), since much of what they do is to wait:
+# each has namespaces, an instance and cgroups of its own, and looks at nobody else's. Those that judge
+# times, or load the whole machine, come last and have it for themselves.
 set -uo pipefail
 
 build=$1
@@ -13,54 +17,107 @@ if [ "$kinds" != unit ] && [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export WEIR=$PWD/$build/weir
-passed=0 failed=0 skipped=0
 case $build in /*) WEIR=$build/weir ;; esac
+jobs=${WEIR_TEST_JOBS:-$(($(nproc) > 1 ? 2 : 1))}
+passed=0 failed=0 skipped=0
+together=() alone=() # names
+declare -A command=()
+declare -A running=() since=() # by process
 
-# Runs one test and counts the lines of its TAP output. A test that ends without a single line, or
-# badly though all its lines are ok, has failed.
-run() {
-	local name=$1 start=$SECONDS ok not skip status
-	shift
-	timeout -k 10 "${WEIR_TEST_TIMEOUT:-600}" "$@" >"$scratch/out" 2>"$scratch/err" </dev/null
-	status=$?
+finish() {
+	trap '' INT TERM HUP
+	if [ ${#running[@]} != 0 ]; then
+		kill "${!running[@]}"
+		wait "${!running[@]}"
+	fi 2>/dev/null
+	rm -rf "$scratch"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+set -m # what is in the background may be interrupted, as some tests do
+
+add() { # NAME COMMAND...
+	local words
+	printf -v words '%q ' "${@:2}"
+	command[$1]=$words
+	case $1 in
+	vm/* | docker/* | netns/blocklist.sh | unit/maglev | unit/slots | unit/table | \
+		unit/service_table | unit/ticker) alone+=("$1") ;;
+	*) together+=("$1") ;;
+	esac
+}
+
+begin() { # NAME
+	mkdir -p "$scratch/$1"
+	eval "exec timeout -k 10 ${WEIR_TEST_TIMEOUT:-600} ${command[$1]}" \
+		>"$scratch/$1/out" 2>"$scratch/$1/err" </dev/null &
+	running[$!]=$1 since[$!]=$SECONDS
+}
+
+# Counts the lines of a test's TAP output. One that ends without a single line, or badly though all its
+# lines are ok, has failed.
+judge() { # NAME STATUS SECONDS
+	local out=$scratch/$1/out err=$scratch/$1/err ok not skip
 	# cmocka calls a skipped test "not ok N # SKIP".
-	sed -i -E 's/^not (ok [0-9]+ *# *SKIP)/\1/I' "$scratch/out"
-	skip=$(grep -ciE '^ok .*# *skip' "$scratch/out")
-	ok=$(($(grep -cE '^ok ' "$scratch/out") - skip))
-	not=$(grep -cE '^not ok ' "$scratch/out")
-	if [ "$not" = 0 ] && { [ $status != 0 ] || [ $((ok + skip)) = 0 ]; }; then
-		echo "not ok - $name ended with status $status" >>"$scratch/out"
+	sed -i -E 's/^not (ok [0-9]+ *# *SKIP)/\1/I' "$out"
+	skip=$(grep -ciE '^ok .*# *skip' "$out")
+	ok=$(($(grep -cE '^ok ' "$out") - skip))
+	not=$(grep -cE '^not ok ' "$out")
+	if [ "$not" = 0 ] && { [ "$2" != 0 ] || [ $((ok + skip)) = 0 ]; }; then
+		echo "not ok - $1 ended with status $2" >>"$out"
 		not=1
 	fi
 	passed=$((passed + ok)) failed=$((failed + not)) skipped=$((skipped + skip))
-	printf '%-32s %4d passed %3d failed %3d skipped  %3d s\n' "$name" "$ok" "$not" "$skip" \
-		$((SECONDS - start))
-	grep -iE '^ok .*# *skip' "$scratch/out" | sed 's/^/    /'
+	printf '%-32s %4d passed %3d failed %3d skipped  %3d s\n' "$1" "$ok" "$not" "$skip" "$3"
+	grep -iE '^ok .*# *skip' "$out" | sed 's/^/    /'
 	if [ "$not" != 0 ]; then
-		sed 's/^/    /' "$scratch/out" | tail -n 60
-		sed 's/^/    stderr: /' "$scratch/err" | tail -n 40
+		sed 's/^/    /' "$out" | tail -n 60
+		sed 's/^/    stderr: /' "$err" | tail -n 40
 	fi
+}
+
+# Waits until fewer than so many run.
+until_fewer_than() { # COUNT
+	local process status
+	while [ ${#running[@]} -ge "$1" ]; do
+		wait -n -p process "${!running[@]}"
+		status=$?
+		judge "${running[$process]}" $status $((SECONDS - ${since[$process]}))
+		unset "running[$process]"
+	done
+}
+
+run() { # HOW-MANY-AT-ONCE NAME...
+	local name
+	for name in "${@:2}"; do
+		until_fewer_than "$1"
+		begin "$name"
+	done
+	until_fewer_than 1
 }
 
 for kind in $kinds; do
 	case $kind in
 	netns)
-		for test in tests/netns/*.sh; do
-			case $test in */lib.sh) continue ;; esac
-			run "${test#tests/}" bash "$test"
+		# The long ones first, so that none of them is left over at the end.
+		for test in tests/netns/{sock,balance}_*.sh tests/netns/*.sh; do
+			[ -n "${command[${test#tests/}]:-}" ] || [ "${test##*/}" = lib.sh ] ||
+				add "${test#tests/}" bash "$test"
 		done
+		;;
+	docker)
+		add docker/demo.sh bash tests/docker/demo.sh
 		;;
 	vm)
 		for kernel in ${WEIR_VM_KERNELS:-6.1 6.12}; do
-			run "vm/$kernel/load" tests/vm/run.sh "$kernel" tests/vm/jobs/load.sh \
+			add "vm/$kernel/load" tests/vm/run.sh "$kernel" tests/vm/jobs/load.sh \
 				"$build/tests/vm/load"
-			run "vm/$kernel/weir" tests/vm/run.sh "$kernel" tests/vm/jobs/weir.sh "$WEIR"
-			run "vm/$kernel/sock" tests/vm/run.sh "$kernel" tests/vm/jobs/sock.sh "$WEIR"
+			add "vm/$kernel/weir" tests/vm/run.sh "$kernel" tests/vm/jobs/weir.sh "$WEIR"
+			add "vm/$kernel/sock" tests/vm/run.sh "$kernel" tests/vm/jobs/sock.sh "$WEIR"
 			for part in dsr_l2 dsr_ipip nat shared; do
-				run "vm/$kernel/balance $part" tests/vm/run.sh "$kernel" \
+				add "vm/$kernel/balance $part" tests/vm/run.sh "$kernel" \
 					tests/vm/jobs/balance.sh "$WEIR" $part
 			done
 		done
@@ -68,11 +125,13 @@ for kind in $kinds; do
 	*)
 		for source in tests/"$kind"/*.c; do
 			test=${source%.c}
-			run "${test#tests/}" "$build/$test"
+			add "${test#tests/}" "$build/$test"
 		done
 		;;
 	esac
 done
+run "$jobs" "${together[@]}"
+run 1 "${alone[@]}"
 
-echo "$passed passed, $failed failed, $skipped skipped"
+echo "$passed passed, $failed failed, $skipped skipped, $SECONDS s"
 [ "$failed" = 0 ] && [ "$passed" != 0 ]
