@@ -69,5 +69,5 @@ def remarks(samples):
 
 
 def rounds(result):
-    count, seconds = result["rounds"], result["seconds"]
-    return f"{count} interleaved rounds of {seconds:g} s" if count > 1 else f"{seconds:g} s"
+    several = f"{result['rounds']} interleaved rounds" if result["rounds"] > 1 else "one round"
+    return f"{several} of {result['seconds']:g} s"
