@@ -179,8 +179,8 @@ def main():
     cases = [summarize(name, [run for run in runs if run["name"] == name]) for name in names]
 
     host = machine()
-    print(f"Linux {host['kernel']}, {host['cpu']}, {host['cpus']} CPUs. Ratios are attached to plain, "
-          "median [20th..80th percentile] of the rounds.")
+    print(f"Linux {host['kernel']}, {host['cpu']}, {host['cpus']} CPUs. Ratios are attached to "
+          "plain, median [20th..80th percentile] of the rounds.")
     print(f"{arguments.warm} s of warm-up, then {arguments.seconds} s timed on the same connections; "
           "wrk's latencies are of both. Short-cut is the share of bytes that TCP did not see.")
     if arguments.control:
