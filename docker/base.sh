@@ -11,7 +11,7 @@ fail() { echo "base.sh: $*" >&2; exit 1; }
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || true
 : "${release:=bookworm}"
-image=${WEIR_DEMO_BASE_NAME:-weir-base}:$release
+image=weir-base:$release
 
 if docker image inspect "$image" >/dev/null 2>&1; then
 	echo "$image"
@@ -46,10 +46,6 @@ include=()
 if grep -q https: "$work/sources.list"; then
 	include+=(--include=ca-certificates)
 fi
-# Either this or usrmerge, which wants all of Perl.
-if [ "$release" = bookworm ]; then
-	include+=(--include=usr-is-merged)
-fi
 
 leave_out=()
 for path in doc man info locale lintian; do
@@ -57,7 +53,7 @@ for path in doc man info locale lintian; do
 done
 
 echo "making $image by mmdebstrap" >&2
-mmdebstrap --quiet --variant=apt "${include[@]}" "${leave_out[@]}" "${proxies[@]}" \
+mmdebstrap --quiet --variant=minbase "${include[@]}" "${leave_out[@]}" "${proxies[@]}" \
 	"$release" "$work/base.tar" "${sources[@]}" >"$work/log" 2>&1 ||
 	fail "mmdebstrap: $(grep -E '^E' "$work/log" | tail -1 || tail -1 "$work/log")"
 docker import "$work/base.tar" "$image" >/dev/null

@@ -1,34 +1,75 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The Docker engine and compose, as this machine has them."""
+"""The Docker engine and compose, as this machine has them; what is missing is installed."""
 import os
-import subprocess
+import shutil
 
-from lab import Failure
+from lab import Failure, daemon
+from lab.tools import DOCKER_DIR, ROOT, NoEngine, finish, last_line
 
-DOCKER_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOT = os.path.dirname(DOCKER_DIR)
-
-
-def last_line(text):
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+OTHER_PACKAGES = ("docker-ce", "containerd.io", "podman-docker")
 
 
-def finish(argv, what=None, check=True, timeout=60, env=None, text_in=None):
-    """Runs argv to its end and returns it; a Failure names what was wanted and the last line said."""
-    what = what or " ".join(argv)
+def project_name():
+    return os.environ.get("WEIR_DEMO_NAME") or "weir-demo"
+
+
+def answers():
     try:
-        done = subprocess.run(argv, input=text_in, capture_output=True, text=True, timeout=timeout,
-                              env=env, check=False, errors="replace",
-                              start_new_session=True,
-                              stdin=subprocess.DEVNULL if text_in is None else None)
-    except subprocess.TimeoutExpired:
-        raise Failure(f"{what}: no end after {timeout} s") from None
-    except OSError as error:
-        raise Failure(f"{what}: {argv[0]}: {error.strerror}") from None
-    if check and done.returncode:
-        raise Failure(f"{what}: {last_line(done.stderr or done.stdout)}")
-    return done
+        return not finish(["docker", "info", "-f", "{{.ServerVersion}}"], check=False).returncode
+    except Failure:
+        return False
+
+
+def check_endpoint():
+    """Containers of another machine have their namespaces there."""
+    where = os.environ.get("DOCKER_HOST") or finish(
+        ["docker", "context", "inspect", "-f", "{{.Endpoints.docker.Host}}"],
+        check=False).stdout.strip()
+    if where and not where.startswith("unix://"):
+        raise NoEngine(f"docker is set to use {where}: weir needs an engine of this host; unset "
+                       "DOCKER_HOST, or docker context use default")
+    return where
+
+
+def check_kind():
+    about = finish(["docker", "--version"], check=False).stdout
+    if "podman" in about.lower():
+        raise NoEngine("docker is Podman here: the demo needs Docker's own engine")
+    if "rootless" in finish(["docker", "info", "-f", "{{.SecurityOptions}}"]).stdout:
+        raise NoEngine("this Docker engine is rootless, and may load no BPF programs: unset "
+                       "DOCKER_HOST, so that root's engine is used")
+
+
+def install(group, wanted):
+    done = finish([f"{ROOT}/tests/deps.sh", group], check=False, timeout=600)
+    if done.returncode:
+        raise NoEngine(f"{wanted} is missing and cannot be installed: "
+                       f"{last_line(done.stderr or done.stdout)}")
+
+
+def has_other_package():
+    for package in OTHER_PACKAGES if shutil.which("dpkg-query") else ():
+        done = finish(["dpkg-query", "-W", "-f", "${db:Status-Status}", package], check=False)
+        if done.stdout == "installed":
+            return package
+    return None
+
+
+def provide(name, work, say):
+    """After this an engine answers, and the state file tells whether it is to be stopped."""
+    where = check_endpoint() if shutil.which("docker") else ""
+    if not where or not answers():
+        if os.environ.get("DOCKER_HOST"):
+            raise NoEngine(f"no engine answers at DOCKER_HOST={where}")
+        if not shutil.which("dockerd"):
+            other = has_other_package()
+            if other:
+                raise NoEngine(f"{other} is installed, but no engine answers: start it")
+            say("installing docker.io")
+            install("engine", "Docker")
+        say("starting dockerd")
+        daemon.start(name, work, answers)
+    check_kind()
 
 
 def find_compose():
@@ -54,5 +95,8 @@ class Engine:
         return finish(["docker", *argv], **how)
 
     def compose(self, project, environment, *argv, **how):
+        if not self.compose_argv:
+            install("compose", "docker compose")
+            self.compose_argv = find_compose()
         return finish([*self.compose_argv, "-p", project, "-f", f"{DOCKER_DIR}/compose.yaml", *argv],
                       env={**os.environ, **environment}, **how)

@@ -3,10 +3,11 @@
 import os
 
 from lab import Failure
-from lab.engine import DOCKER_DIR, ROOT, finish
+from lab.tools import DOCKER_DIR, ROOT, finish
 
 OFFICIAL = "debian:bookworm-slim"
 TARGETS = ("weir", "demo")
+MARK = "weir.demo"  # on images that are large, of which only the last ones are of use
 BUILD_SECONDS = 1800
 
 
@@ -25,11 +26,16 @@ def base(engine):
     return finish([f"{DOCKER_DIR}/base.sh"], "base image", timeout=600).stdout.strip()
 
 
-def build(engine, project):
+def build(engine, project, say):
     """Makes PROJECT:weir and PROJECT:demo; what has not changed is not made again."""
     of = base(engine)
-    for target in TARGETS:
-        engine.docker("build", "-q", "--network", "host", "-f", f"{DOCKER_DIR}/Dockerfile",
-                      "--build-arg", f"BASE={of}", "--target", target, "-t", f"{project}:{target}",
-                      ROOT, what=f"image {project}:{target}", timeout=BUILD_SECONDS,
+    # The classic builder's cache is images: the one without a name would be anybody's to remove.
+    for target in TARGETS if engine.buildkit == "1" else ("build", *TARGETS):
+        image = f"{project}:{target}"
+        say(f"image {image} from {of}")
+        engine.docker("build", "-q", "--force-rm", "--network", "host",
+                      "-f", f"{DOCKER_DIR}/Dockerfile", "--build-arg", f"BASE={of}",
+                      "--target", target, "-t", image, ROOT,
+                      what=f"image {image}", timeout=BUILD_SECONDS,
                       env={**os.environ, "DOCKER_BUILDKIT": engine.buildkit})
+    engine.docker("image", "prune", "-f", "--filter", f"label={MARK}")

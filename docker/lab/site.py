@@ -5,7 +5,8 @@ import os
 import subprocess
 
 from lab import Failure
-from lab.engine import finish, last_line
+from lab.engine import project_name
+from lab.tools import finish, last_line
 
 HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haproxy": 14, "nft": 15,
          "b1": 21, "b2": 22, "b3": 23, "vip": 100}
@@ -55,7 +56,7 @@ class Site:
 
     def __init__(self, engine, families=families):
         self.engine, self.families = engine, families
-        self.name = os.environ.get("WEIR_DEMO_NAME", "weir-demo")
+        self.name = project_name()
         self.net = {4: os.environ.get("WEIR_DEMO_NET4", "10.99.77"),
                     6: os.environ.get("WEIR_DEMO_NET6", "fd99:77:")}
         self.environment = {"WEIR_DEMO_NAME": self.name, "WEIR_DEMO_BRIDGE": self.name[:15],

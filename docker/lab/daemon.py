@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A dockerd that the demo starts, and stops. What was started is on record in /run: the next demo
+stops what a killed one has left."""
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+from lab import firewall
+from lab.tools import NoEngine, finish, last_line
+
+UNITS = ("docker.service", "docker.socket", "containerd.service")
+START = 60  # seconds
+STOP = 30
+
+
+def record(name):
+    return pathlib.Path(f"/run/{name}.engine")
+
+
+def started_by_demo(name):
+    return record(name).exists()
+
+
+def start(name, work, answers):
+    before = firewall.snapshot()
+    if os.path.isdir("/run/systemd/system") and has_unit():
+        off = [unit for unit in UNITS if finish(["systemctl", "is-active", unit],
+                                                check=False).returncode]
+        record(name).write_text(json.dumps({"units": off, "before": before}), encoding="ascii")
+        finish(["systemctl", "start", "docker.service"], check=False, timeout=START)
+        process, told = None, "systemctl status docker"
+    else:
+        told = pathlib.Path(work, "dockerd.log")
+        with open(told, "wb") as log:
+            process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+        record(name).write_text(json.dumps({"pid": process.pid, "born": born(process.pid),
+                                            "before": before}), encoding="ascii")
+    end = time.monotonic() + START
+    while not answers():
+        if process and process.poll() is not None or time.monotonic() > end:
+            why = last_line(told.read_text(errors="replace")) if process else "it does not start"
+            stop(name)
+            raise NoEngine(f"dockerd does not run here: {why} (see {told})")
+        time.sleep(0.1)
+
+
+def has_unit():
+    return not finish(["systemctl", "cat", "docker.service"], check=False).returncode
+
+
+def born(pid):
+    """When a process began, which tells it from a later one of the same number; None if there is
+    none."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rsplit(")", 1)[1].split()
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def stop(name):
+    """Stops what start() has started, if it did."""
+    if not started_by_demo(name):
+        return
+    it = json.loads(record(name).read_text(encoding="ascii"))
+    if "units" in it:
+        # The socket would start it again.
+        finish(["systemctl", "stop", *sorted(it["units"], key=lambda unit: "socket" not in unit)],
+               check=False, timeout=STOP)
+    else:
+        end_process(it["pid"], it["born"])
+    firewall.restore(it["before"])
+    record(name).unlink()
+
+
+def end_process(pid, since):
+    end = time.monotonic() + STOP
+    if since is not None and born(pid) == since:
+        os.kill(pid, signal.SIGTERM)
+    while since is not None and born(pid) == since and time.monotonic() < end:
+        time.sleep(0.05)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

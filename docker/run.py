@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""weir beside other ways from a client to two backends, in containers: what `make docker-demo` runs.
+It makes the images, starts the containers, shows weir at work, measures all ways in turn, and removes
+what it has made, however it ends."""
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import shlex
+import signal
+import sys
+import time
+
+from lab import Failure, chart, cost, daemon, images, report, rounds, show
+from lab.engine import Engine, answers, project_name, provide
+from lab.site import Site
+from lab.tools import ROOT, NoEngine
+from lab.ways import WAYS
+
+sys.path.append(f"{ROOT}/tests")
+from machine import machine  # noqa: E402
+
+ACTS = ("show", "rounds", "cost")
+QUICK_WAYS = ("course", "tuned", "nft", "tuned+sock", "nat-native", "dsr-l2-generic")
+NO_ENGINE = 77  # the exit status that tells a test to skip
+STARTED = time.monotonic()
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def say(text):
+    print(f"{time.monotonic() - STARTED:5.0f} s  {text}", flush=True)
+
+
+def tell(text=""):
+    print(text, flush=True)
+
+
+def arguments():
+    keys = [way.key for way in WAYS]
+    parser = argparse.ArgumentParser(
+        prog="docker/run.py", description=__doc__,
+        epilog="WEIR_DEMO_NAME, WEIR_DEMO_NET4 (10.99.77) and WEIR_DEMO_NET6 (fd99:77:) name the "
+        "project and its networks; WEIR_DEMO_BASE is an image of Debian to build from. Exit status: "
+        f"0 done, 1 failed, {NO_ENGINE} no Docker engine can run here.")
+    parser.add_argument("--rounds", type=number(int, 1), help="rounds of all ways (5)")
+    parser.add_argument("--seconds", type=number(float, 0.1), help="length of a run (2)")
+    parser.add_argument("--only", type=some_of(keys), metavar="WAY,...",
+                        help=f"only these ways: {', '.join(keys)}")
+    parser.add_argument("--family", choices=("4", "6", "both"), default="both")
+    parser.add_argument("--skip", type=some_of(ACTS), default=[], metavar="ACT,...",
+                        help=f"leave out of {', '.join(ACTS)}")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(ROOT, "build/docker-demo"),
+                        metavar="DIR", help="where results are written (build/docker-demo)")
+    parser.add_argument("--quick", action="store_true", help="one round of 1 s of fewer ways")
+    parser.add_argument("--keep", action="store_true", help="leave the containers up")
+    parser.add_argument("--clean", action="store_true",
+                        help="only remove what an earlier run has left")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.seconds = options.seconds or (1 if options.quick else 2)
+    chosen = options.only or (QUICK_WAYS if options.quick else keys)
+    options.ways = [way for way in WAYS if way.key in chosen]
+    options.families = (4, 6) if options.family == "both" else (int(options.family),)
+    return options
+
+
+def number(kind, least):
+    def parse(text):
+        value = kind(text)
+        if not least <= value <= 3600:
+            raise argparse.ArgumentTypeError(f"{text} is not from {least} to 3600")
+        return value
+    parse.__name__ = "number"
+    return parse
+
+
+def some_of(names):
+    def parse(text):
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"no {name!r}; there are {', '.join(names)}")
+        return chosen
+    return parse
+
+
+@contextlib.contextmanager
+def alone(name):
+    """One demo of a name at a time. The lock ends with the process, whatever ends that."""
+    with open(f"/run/{name}.lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"another demo called {name} is running: wait for its end, or set "
+                          "WEIR_DEMO_NAME, WEIR_DEMO_NET4 and WEIR_DEMO_NET6") from None
+        yield
+
+
+def heed_signals():
+    """The first one ends the demo; those after it do not end the clearing up."""
+    def handler(number, _frame):
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, lambda *_: None)
+        raise Interrupted(signal.Signals(number))
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, handler)
+
+
+def perform(site, options):
+    result = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds}
+    if "show" not in options.skip:
+        result["show"] = show.show(site, tell)
+        tell()
+    if "rounds" not in options.skip:
+        say(f"{len(options.ways) * len(options.families)} ways, {options.rounds} rounds of "
+            f"{options.seconds:g} s each")
+        result["ways"] = rounds.measure(site, options.rounds, options.seconds, say, options.ways)
+    if "cost" not in options.skip:
+        say("what attaching costs")
+        result["cost"] = cost.cost(site, options.rounds, options.seconds, say)
+    return result
+
+
+def write(result, options):
+    options.out.mkdir(parents=True, exist_ok=True)
+    texts = {"result.json": json.dumps(result, indent=1) + "\n"}
+    if "ways" in result:
+        texts["table.txt"] = report.table(result)
+        if any(way.get("ratio_to_course") for way in result["ways"]):
+            texts["chart.svg"] = chart.svg(result)
+    if "cost" in result:
+        texts["cost.txt"] = cost.table(result["cost"])
+    for name, text in texts.items():
+        if name.endswith(".txt"):
+            tell("\n" + text)
+        (options.out / name).write_text(text, encoding="utf-8")
+    say(f"written: {', '.join(str(options.out / name) for name in texts)}")
+
+
+def failures(result):
+    failed = sum(way["failed"] + way["failed_runs"] for way in result.get("ways", ()))
+    return failed + result.get("show", {}).get("failed", 0)
+
+
+def how_to_use(site):
+    tell(f"The containers are up. For example:\n"
+         f"  docker exec {site.container('weir')} weir attach eth0\n"
+         f"  docker exec {site.container('client')} wrk -d1s {site.url(site.address('tuned', 4))}\n"
+         f"They go by: {shlex.quote(sys.argv[0])} --clean")
+
+
+def demo(options, name):
+    options.out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as clear_up:
+        clear_up.callback(daemon.stop, name)
+        provide(name, options.out, say)
+        docker = Engine()
+        site = Site(docker, options.families)
+        site.down()
+        images.build(docker, name, say)
+        say("containers")
+        clear_up.callback(site.down)
+        site.up()
+        say("they serve")
+        result = perform(site, options)
+        write(result, options)
+        if options.keep:
+            clear_up.pop_all()
+            how_to_use(site)
+        else:
+            say("clearing up")
+    return 1 if failures(result) else 0
+
+
+def clean(name):
+    if answers():
+        Site(Engine()).down()
+    daemon.stop(name)
+    say("nothing of the demo is left but its images")
+    return 0
+
+
+def main():
+    options = arguments()
+    if os.geteuid() != 0:
+        raise Failure("needs root: sudo make docker-demo")
+    heed_signals()
+    name = project_name()
+    with alone(name):
+        return clean(name) if options.clean else demo(options, name)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        print(f"docker-demo: {failure}", file=sys.stderr)
+        sys.exit(NO_ENGINE if isinstance(failure, NoEngine) else 1)
+    except Interrupted as interrupted:
+        print("docker-demo: interrupted; everything it made is removed", file=sys.stderr)
+        sys.exit(128 + interrupted.args[0])
