@@ -11,6 +11,7 @@
 
 FILL=$(dirname "$WEIR")/tests/scale/fill
 SERVICES=${SERVICES:-4000}
+WEIR_TIMEOUT=120
 [ -x "$FILL" ] || { echo "1..0 # SKIP $FILL is not built"; exit 0; }
 pair
 for at in "$client 1" "$host 2"; do

@@ -81,17 +81,28 @@ test_connections() {
 	says "what nobody has" "no connection that has 10.9.0.9:1" weir sock why 10.9.0.9:1
 }
 
+rows_are() { # COUNT: at least, of port 5006, and connections were added meanwhile
+	jq -s -e "[.[] | select(.port == 5006)] |
+		length >= $1 and .[-1].pairs_total > .[0].pairs_total" \
+		<"$SCRATCH/rows"
+}
+
 # Counters never run backwards, while connections end and others begin.
 test_stream() {
+	local showing
 	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 70 \
-		--life 700 --client-netns "$client" --server-netns "$host" --listen 10.9.0.2 \
+		--life 2000 --client-netns "$client" --server-netns "$host" --listen 10.9.0.2 \
 		--port 5006
-	sleep 1
-	weir -j sock show "$GROUP" -i 0.02 -c 200 >"$SCRATCH/rows"
-	jq -s -e '[.[] | select(.port == 5006)] | length > 50 and .[-1].pairs_total > .[0].pairs_total and
-		([., .[1:]] | transpose | map(select(.[1])) | all(
+	"$WEIR" -n "$host" -j sock show "$GROUP" -i 0.02 >"$SCRATCH/rows" &
+	showing=$!
+	await 30 rows_are 50
+	kill $showing
+	wait $showing
+	check "a stream of rows, in which connections are added" rows_are 2
+	jq -s -e '[.[] | select(.port == 5006)] |
+		[., .[1:]] | transpose | map(select(.[1])) | all(
 			.[1].bytes >= .[0].bytes and .[1].messages >= .[0].messages and
-			.[1].pairs_total >= .[0].pairs_total and .[1].bytes_per_second >= 0))' \
+			.[1].pairs_total >= .[0].pairs_total and .[1].bytes_per_second >= 0)' \
 		<"$SCRATCH/rows" >"$OUTPUT" 2>&1
 	report $? "rates and totals of connections that come and go never run backwards"
 	equal "a reader that leaves is no failure" 0 \
