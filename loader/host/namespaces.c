@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/nsfs.h>
 #include <mntent.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -208,17 +209,39 @@ static int act_in(const struct netns *there, int (*act)(void *data), void *data)
 	return act(data);
 }
 
+struct tour {
+	const struct netns_list *list;
+	const __u64 *wanted;
+	size_t count;
+	int (*act)(void *data);
+	void *data;
+	int err;
+};
+
+static void *travel(void *data)
+{
+	struct tour *t = data;
+
+	for (size_t i = 0; i < t->list->count && t->err >= 0; i++)
+		if (is_wanted(t->wanted, t->count, t->list->item[i].inode))
+			t->err = i ? act_in(&t->list->item[i], t->act, t->data) : t->act(t->data);
+	return NULL;
+}
+
+/* A thread goes, for the process must not be seen elsewhere: who enters a container, as `docker
+ * exec` does, goes where its first process is. */
 int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t count,
 		   int (*act)(void *data), void *data, size_t *missing)
 {
-	int err = 0;
+	struct tour t = {list, wanted, count, act, data, 0};
+	pthread_t thread;
+	int err;
 
 	if (missing)
 		*missing = count_missing(list, wanted, count);
-	for (size_t i = 0; i < list->count && err >= 0; i++)
-		if (is_wanted(wanted, count, list->item[i].inode))
-			err = i ? act_in(&list->item[i], act, data) : act(data);
-	if (list->count && setns(list->item[0].fd, CLONE_NEWNET))
-		abort();
-	return err < 0 ? err : 0;
+	err = pthread_create(&thread, NULL, travel, &t);
+	if (err)
+		return fail(-err, "network namespaces: a thread to enter them: %s", strerror(err));
+	pthread_join(thread, NULL);
+	return t.err < 0 ? t.err : 0;
 }

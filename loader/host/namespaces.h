@@ -23,10 +23,9 @@ struct netns_list {
 int netns_list_read(struct netns_list *list);
 void netns_list_free(struct netns_list *list);
 
-/* Calls `act` in each namespace whose inode is in `wanted` (sorted; NULL: in all), then returns to
- * the own one; a process that cannot return ends, as it would go on in the wrong place. Stops at
- * the first < 0 of `act` and returns it. `missing`, if not NULL, receives how many of `wanted` are
- * not in the list. */
+/* Calls `act` in each namespace whose inode is in `wanted` (sorted; NULL: in all), in a thread of its
+ * own, whose place is /proc/thread-self. Stops at the first < 0 of `act` and returns it. `missing`,
+ * if not NULL, receives how many of `wanted` are not in the list. */
 int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t count,
 		   int (*act)(void *data), void *data, size_t *missing);
 

@@ -356,7 +356,7 @@ __u32 netdev_namespace(void)
 {
 	struct stat st;
 
-	return stat("/proc/self/ns/net", &st) ? 0 : st.st_ino;
+	return stat("/proc/thread-self/ns/net", &st) ? 0 : st.st_ino;
 }
 
 int netdev_enter(const char *netns)
