@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from lab import Failure, chart, cost, daemon, images, report, rounds, show
+from lab import Failure, chart, cost, daemon, images, report, rounds, show, wire
 from lab.engine import Engine, answers, project_name, provide
 from lab.site import Site
 from lab.tools import ROOT, NoEngine
@@ -23,7 +23,7 @@ from lab.ways import WAYS
 sys.path.append(f"{ROOT}/tests")
 from machine import machine  # noqa: E402
 
-ACTS = ("show", "rounds", "cost")
+ACTS = ("show", "rounds", "cost", "wire")
 QUICK_WAYS = ("course", "tuned", "nft", "tuned+sock", "nat-native", "dsr-l2-generic")
 NO_ENGINE = 77  # the exit status that tells a test to skip
 STARTED = time.monotonic()
@@ -124,6 +124,9 @@ def perform(site, options):
     if "cost" not in options.skip:
         say("what attaching costs")
         result["cost"] = cost.cost(site, options.rounds, options.seconds, say)
+    if "wire" not in options.skip:
+        say("checksums on the wire, and what is left after a detach")
+        result["wire"] = wire.check(site, options.ways)
     return result
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 from lab import Failure
 from lab.engine import project_name
@@ -12,6 +13,7 @@ HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haprox
          "b1": 21, "b2": 22, "b3": 23, "vip": 100}
 SERVES = ("b1", "b2", "b3", "course", "tuned", "stream", "haproxy", "nft")
 PORT = 80
+GONE = 120  # seconds
 
 # Asks each address for / until it has answered with 200.
 WAIT = """
@@ -105,9 +107,11 @@ class Site:
 
     def down(self):
         """Removes everything that carries the project's name, whoever left it. What was being made
-        when compose was interrupted may come up late."""
+        or removed when another run was killed may come up late, or be in the way for a moment."""
+        end = time.monotonic() + GONE
         while any([self.remove(kind) for kind in ("container", "network", "volume")]):
-            pass
+            if time.monotonic() > end:
+                raise Failure(f"containers of {self.name} cannot be removed: docker ps -a")
 
     def remove(self, kind):
         """Whether there was any."""
@@ -116,7 +120,7 @@ class Site:
                                    f"label=com.docker.compose.project={self.name}").stdout.split()
         if found:
             force = [] if kind == "network" else ["--force"]
-            self.engine.docker(kind, "rm", *force, *found, timeout=120)
+            self.engine.docker(kind, "rm", *force, *found, check=False, timeout=GONE)
         return bool(found)
 
     def start(self, service):
