@@ -11,9 +11,9 @@ from . import Failure, load
 from .engine import last_line
 
 CONNECTIONS = 64
-LONGEST = 150  # seconds of wrk, which is told to end when all was shown
+LONGEST = 300  # seconds of wrk, which is told to end when all was shown
 SHOWN = 4  # seconds before a change, and after it
-DRAIN = 60  # seconds a drained backend may take to lose its connections
+DRAIN = 90  # seconds a drained backend may take to lose its connections
 JOIN = 20  # seconds a new backend may take to get a fifth of the traffic
 BAR = 24  # characters for all of the traffic
 ESTABLISHED = "01"  # in /proc/net/tcp
@@ -233,8 +233,9 @@ def outcome(stage, said, seconds, counted):
     stage.weir(*stage.client, "handshake")
     stage.say("\n    weir: packets  connections   nginx: connections  requests  share")
     for host, n in counted.items():
+        n["share"] = n["requests"] / max(answered, 1)
         stage.say(f"{host}  {n['packets']:13} {n['connections']:12} {n['accepted']:20} "
-                  f"{n['requests']:9}  {n['requests'] / max(answered, 1):4.0%}")
+                  f"{n['requests']:9}  {n['share']:4.0%}")
     stage.say(f"\n{BOLD}{requests} requests in {seconds:.0f} s, {failed} failed.{PLAIN}")
     if failed or not requests:
         stage.say(said.strip())
