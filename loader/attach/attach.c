@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "attach.h"
 
+#include <stdio.h>
+
 #include "far_ends.h"
 #include "local.h"
 #include "needs.h"
@@ -48,13 +50,18 @@ int attach_open(struct instance *in)
 	return err;
 }
 
-/* A command that fails leaves its own line. */
+/* A command that failed may have begun something, and has left a line that stays. */
 void attach_close(struct instance *in)
 {
-	if (!failure()) {
-		far_ends_settle(in);
-		forget_failure();
-	}
+	int status = failure_status();
+	char line[1024];
+
+	snprintf(line, sizeof(line), "%s", status ? failure() : "");
+	forget_failure();
+	far_ends_settle(in);
+	forget_failure();
+	if (status)
+		(status == 1 ? leave_misuse : leave_failure)("%s", line);
 	instance_close(in);
 }
 

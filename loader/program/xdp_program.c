@@ -2,6 +2,7 @@
 #include "xdp_program.h"
 
 #include <errno.h>
+#include <net/if_arp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,6 +21,15 @@
 static bool has_partial_sums(const struct netdev *dev)
 {
 	return !strcmp(dev->kind, "veth") || !strcmp(dev->kind, "tun");
+}
+
+/* Generic XDP sees packets as they are handed on from device to device of this host, and of virtual
+ * machines beside it. NICs that are none of these verify what they receive or leave it as it is. */
+static bool may_have_partial_sums(const struct netdev *dev, enum attach_mode mode)
+{
+	return has_partial_sums(dev) ||
+	       (mode == MODE_GENERIC &&
+		(*dev->kind || dev->type == ARPHRD_LOOPBACK || !strcmp(dev->driver, "virtio_net")));
 }
 
 /* A far end that is not found may do what it likes. */
@@ -105,7 +115,7 @@ struct weir_xdp_config xdp_config(const struct netdev *dev, enum attach_mode mod
 		.netns = transmits ? netdev_namespace() : 0,
 		.via_tc = transmits && transmits_by_tc(dev, mode, balance),
 		.no_tx = balance && !strcmp(dev->kind, "veth"),
-		.partial_sums = transmits && has_partial_sums(dev),
+		.partial_sums = transmits && may_have_partial_sums(dev, mode),
 		.frags = dev->mtu > MTU_OF_ONE_PAGE,
 		.service_bytes = balance ? needs->balance.service_bytes : 0,
 		.modes = balance ? needs->balance.modes : 0,

@@ -127,6 +127,14 @@ by_driver "killed"
 check "detach all" weir detach --all
 equal "put back all the same" "$AS_MADE" "$(far_ends)"
 
+weir attach eth1 >/dev/null 2>&1
+services >/dev/null 2>&1
+foreign_program "$host" eth0
+check_not "an attach that fails" weir attach eth0
+equal "changes nothing" "off on on on off off " "$(far_ends)"
+ip -n "$host" link set eth0 xdp off
+weir detach --all >/dev/null
+
 check "in generic mode" weir attach eth0 --mode generic
 weir attach eth1 --mode generic >/dev/null 2>&1
 services >/dev/null 2>&1
