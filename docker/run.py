@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""weir beside other ways from a client to two backends, in containers: what `make docker-demo` runs.
-It makes the images, starts the containers, shows weir at work, measures all ways in turn, and removes
-what it has made, however it ends."""
+"""weir beside other ways from a client to two backends, in containers: what `make docker-demo`
+runs. It makes the images, starts the containers, shows weir at work, measures all ways in turn, and
+removes what it has made, however it ends."""
 import argparse
 import contextlib
 import fcntl
@@ -46,8 +46,8 @@ def arguments():
     parser = argparse.ArgumentParser(
         prog="docker/run.py", description=__doc__,
         epilog="WEIR_DEMO_NAME, WEIR_DEMO_NET4 (10.99.77) and WEIR_DEMO_NET6 (fd99:77:) name the "
-        "project and its networks; WEIR_DEMO_BASE is an image of Debian to build from. Exit status: "
-        f"0 done, 1 failed, {NO_ENGINE} no Docker engine can run here.")
+        "project and its networks; WEIR_DEMO_BASE is an image of Debian to build from. "
+        f"Exit status: 0 done, 1 failed, {NO_ENGINE} no Docker engine can run here.")
     parser.add_argument("--rounds", type=number(int, 1), help="rounds of all ways (5)")
     parser.add_argument("--seconds", type=number(float, 0.1), help="length of a run (2)")
     parser.add_argument("--only", type=some_of(keys), metavar="WAY,...",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The Docker engine and compose, as this machine has them; what is missing is installed."""
 import os
+import re
 import shutil
 
 from lab import Failure, daemon
@@ -10,7 +11,10 @@ OTHER_PACKAGES = ("docker-ce", "containerd.io", "podman-docker")
 
 
 def project_name():
-    return os.environ.get("WEIR_DEMO_NAME") or "weir-demo"
+    name = os.environ.get("WEIR_DEMO_NAME") or "weir-demo"
+    if not re.fullmatch("[a-z0-9][a-z0-9-]{0,40}", name):
+        raise Failure(f"WEIR_DEMO_NAME={name}: small letters, digits and - only, at most 41")
+    return name
 
 
 def answers():
@@ -98,5 +102,5 @@ class Engine:
         if not self.compose_argv:
             install("compose", "docker compose")
             self.compose_argv = find_compose()
-        return finish([*self.compose_argv, "-p", project, "-f", f"{DOCKER_DIR}/compose.yaml", *argv],
-                      env={**os.environ, **environment}, **how)
+        return finish([*self.compose_argv, "-p", project, "-f", f"{DOCKER_DIR}/compose.yaml",
+                       *argv], env={**os.environ, **environment}, **how)

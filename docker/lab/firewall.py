@@ -42,8 +42,9 @@ def restore(before):
             for table, words in docker:
                 if words[0] == kind:
                     finish([command, "-w", "-t", table, undo, *words[1:]], check=False)
+        now = rules(command)
         for table, rule in earlier:
-            if rule.startswith("-P FORWARD") and rule not in [r for t, r in rules(command) if t == table]:
+            if rule.startswith("-P FORWARD") and [table, rule] not in now:
                 finish([command, "-w", "-t", table, *rule.split()], check=False)
     if not before["bridge"] and os.path.exists("/sys/class/net/docker0"):
         finish(["ip", "link", "delete", "docker0"], check=False)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The containers of one project, by the names of their services."""
+import ipaddress
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import time
 
 from lab import Failure
 from lab.engine import project_name
-from lab.tools import finish, last_line
+from lab.tools import NoEngine, finish, last_line
 
 HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haproxy": 14, "nft": 15,
          "b1": 21, "b2": 22, "b3": 23, "vip": 100}
@@ -61,7 +62,8 @@ class Site:
         self.name = project_name()
         self.net = {4: os.environ.get("WEIR_DEMO_NET4", "10.99.77"),
                     6: os.environ.get("WEIR_DEMO_NET6", "fd99:77:")}
-        self.environment = {"WEIR_DEMO_NAME": self.name, "WEIR_DEMO_BRIDGE": self.name[:15],
+        self.bridge = self.name[:15]
+        self.environment = {"WEIR_DEMO_NAME": self.name, "WEIR_DEMO_BRIDGE": self.bridge,
                             "WEIR_DEMO_NET4": self.net[4], "WEIR_DEMO_NET6": self.net[6]}
 
     def address(self, service, family):
@@ -71,25 +73,55 @@ class Site:
         return self.address("vip", family)
 
     def url(self, address, path="/"):
-        return f"http://[{address}]:{PORT}{path}" if ":" in address else f"http://{address}:{PORT}{path}"
+        host = f"[{address}]" if ":" in address else address
+        return f"http://{host}:{PORT}{path}"
 
     def container(self, service):
         return f"{self.name}-{service}"
 
     def up(self, *services):
         """Starts these services, or all, and returns when each serves."""
+        self.check_networks()
         done = self.engine.compose(self.name, self.environment, "up", "-d", "--no-build", *services,
                                    check=False, timeout=180)
         if done.returncode:
             raise Failure(self.why_not_up(done.stderr))
+        self.check_host("lb" if not services or "weir" in services else services[0])
         self.wait(*(services or (*SERVES, "weir")))
+
+    def check_networks(self):
+        """Docker looks at its own networks, not at the host's other routes."""
+        for family, rest in ((4, ".0/24"), (6, ":/64")):
+            try:
+                own = ipaddress.ip_network(self.net[family] + rest)
+            except ValueError:
+                raise Failure(f"WEIR_DEMO_NET{family}={self.net[family]}: {self.net[family]}{rest} "
+                              "is no network; 10.99.78 and fd99:78: are good ones") from None
+            for route in json.loads(finish(["ip", "-j", f"-{family}", "route"]).stdout or "[]"):
+                if (route["dst"] != "default" and route.get("dev") != self.bridge
+                        and own.overlaps(ipaddress.ip_network(route["dst"]))):
+                    raise Failure(self.in_use(f"{route['dst']} of {route.get('dev', 'this host')}"))
+
+    def in_use(self, by):
+        return (f"{self.net[4]}.0/24 or {self.net[6]}:/64 is in use by {by}: "
+                "set WEIR_DEMO_NET4 (as in 10.99.78) and WEIR_DEMO_NET6 (as in fd99:78:)")
+
+    def check_host(self, service):
+        """Whether the engine's processes are this host's."""
+        try:
+            with open(f"/proc/{self.pid(service)}/root/etc/hostname", encoding="ascii") as hostname:
+                if hostname.read().strip() == service:
+                    return
+        except OSError:
+            pass
+        raise NoEngine("the engine runs its containers in a virtual machine or on another host, "
+                       "where weir cannot be watched: run this where the engine is")
 
     def why_not_up(self, said):
         if "overlap" in said.lower():
-            return (f"{self.net[4]}.0/24 or {self.net[6]}:/64 is used by another network of Docker: "
-                    "set WEIR_DEMO_NET4 (as in 10.99.78) and WEIR_DEMO_NET6 (as in fd99:78:)")
+            return self.in_use("another network of Docker")
         errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]
-        return f"containers do not start: {errors[-1] if errors else said.strip() or 'no reason given'}"
+        return f"containers do not start: {errors[-1] if errors else last_line(said)}"
 
     def wait(self, *services, seconds=30):
         addresses = [self.address(service, family) for service in services if service in SERVES
