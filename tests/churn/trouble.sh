@@ -11,10 +11,6 @@ SEED=${SEED:-3}
 declare -A state
 killed=0 changed=0
 
-another() { # NAME MAKE-VARIABLES...
-	make -j2 B="$SCRATCH/$1" "${@:2}" "$SCRATCH/$1/weir" >"$OUTPUT" 2>&1
-}
-
 # By a weir that may be killed on its way; then again, by one that is not, and which may find that the
 # first one got through.
 change() { # WEIR-ARGUMENTS...
@@ -223,5 +219,5 @@ whole() { # MODE SHAPE
 # A second build, to upgrade to.
 next_version() {
 	[ -n "${NEXT:-}" ] && return
-	another next VERSION=9.9 && NEXT=$SCRATCH/next/weir
+	build_another "$SCRATCH/next" VERSION=9.9 && NEXT=$SCRATCH/next/weir
 }

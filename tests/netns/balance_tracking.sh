@@ -23,6 +23,6 @@ compare() {
 }
 
 check "a second version is built" next_version
-check "one that tracks every flow is built" another tracking BPF_DEFS=-DWEIR_TRACK_ALL
+check "one that tracks every flow is built" build_another "$SCRATCH/tracking" BPF_DEFS=-DWEIR_TRACK_ALL
 whole dsr-l2 lan
 compare

@@ -70,7 +70,7 @@ test_families() {
 	open_tunnel 4
 	check_not "without weir nothing ends the tunnel" connects $VIP4
 	says "attach --decap" "unpacks tunnels" weir attach eth0 --decap
-	check "now it does" connects $VIP4
+	check "now it does" await 5 connects $VIP4
 	close_tunnel
 	both_ways "in IPv4" 4
 	both_ways "in IPv6" 6
@@ -89,7 +89,7 @@ test_vlans() {
 	}
 	ip -n "$host" link set eth0.100 up
 	open_tunnel 4 --tags 1
-	check "in a VLAN" connects $VIP4
+	check "in a VLAN" await 5 connects $VIP4
 	close_tunnel
 	ip -n "$host" link del eth0.100
 }
@@ -98,12 +98,12 @@ test_stays() {
 	holds "attach again keeps it" .decap weir -j attach eth0
 	holds "status shows it" '.devices[0].decap' weir -j status
 	open_tunnel 4
-	check "and it works" connects $VIP4
+	check "and it works" await 5 connects $VIP4
 	check "a rule comes" weir rule add drop proto tcp dport 9000 src fd09::1
-	check "and it works, too" connects $VIP4
+	check "and it works, too" await 5 connects $VIP4
 	check_not "rules see what is in the tunnel" connects $VIP6
 	check "the rule goes" weir rule flush
-	check "and it works still" connects $VIP6
+	check "and it works still" await 5 connects $VIP6
 	close_tunnel
 }
 
@@ -114,7 +114,7 @@ test_strangers() {
 	check "a rule against the tunnel's sender" weir rule add drop src 10.9.0.1
 	check_not "holds for what is in the tunnel" connects $VIP4
 	check "the rule goes" weir rule flush
-	check "and it works" connects $VIP4
+	check "and it works" await 5 connects $VIP4
 	before=$(decapsulated)
 	ip -n "$client" route add 10.9.77.1 dev tn0 src 10.9.0.1
 	traffic "$client" send 10.9.77.1 9001 10 >/dev/null
@@ -128,7 +128,7 @@ test_addresses() {
 	end=10.9.0.3 open_tunnel 4
 	check_not "an address that came later" connects $VIP4
 	check "is known after the next change" weir attach eth0
-	check "and ends tunnels" connects $VIP4
+	check "and ends tunnels" await 5 connects $VIP4
 	ip -n "$host" address del 10.9.0.3/24 dev eth0
 	weir attach eth0 >/dev/null
 	check_not "when it is gone it does not" connects $VIP4
@@ -138,7 +138,7 @@ test_addresses() {
 	address "$host" lo 10.9.100.77/32
 	check_not "an address that came later and is in the tunnel" connects 10.9.100.77
 	check "is known after the next change, too" weir attach eth0
-	check "and reached" connects 10.9.100.77
+	check "and reached" await 5 connects 10.9.100.77
 	ip -n "$host" address del 10.9.100.77/32 dev lo
 	close_tunnel
 }
@@ -158,7 +158,7 @@ test_off() {
 	check "attach without --decap" weir attach eth0
 	check_not "no tunnel ends there" connects $VIP4
 	check "--decap can come later" weir attach eth0 --decap
-	check "and works" connects $VIP4
+	check "and works" await 5 connects $VIP4
 	close_tunnel
 }
 

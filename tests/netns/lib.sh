@@ -145,6 +145,22 @@ more_than() { # NUMBER COMMAND...: that is what it says
 	[ "$("${@:2}")" -gt "$1" ]
 }
 
+# Builds weir once more, from the sources here, in a directory of its own. Objects of the build that is
+# tested are taken over but for those that VERSION and BPF_DEFS change.
+build_another() { # DIRECTORY MAKE-VARIABLES...
+	local from before
+	from=$(dirname "$WEIR")
+	mkdir -p "$1"
+	if [ -e "$from/loader/main.d" ]; then
+		before=$(sed -n '1s|loader/main\.o:.*||p' "$from/loader/main.d")
+		cp -a "$from/loader" "$from"/*.skel.h "$from"/*.bpf.[do] "$1"
+		find "$1" -name '*.d' -exec sed -i -E "s#(^| )$before#\1$1/#g" {} +
+		grep -rl WEIR_VERSION --include='*.c' loader | sed "s|^|$1/|; s|c$|o|" | xargs rm -f
+		[[ " ${*:2}" != *" BPF_DEFS="* ]] || rm -f "$1"/*.bpf.o
+	fi
+	make -j2 B="$1" "${@:2}" "$1/weir" >"$OUTPUT" 2>&1
+}
+
 pings() { # NAMESPACE ADDRESS [COUNT]
 	inside "$1" ping -q -i 0.01 -W 1 -c "${3:-3}" "$2"
 }

@@ -3,6 +3,7 @@
 # The life of what is attached: what is there, what detach leaves (nothing), what becomes of connections
 # and of what their readers have not read, and that a second command puts right what a killed one
 # has left. All of it over the loopback device of a namespace.
+# shellcheck disable=SC2016 # for eval
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=../sock/lib.sh
@@ -133,7 +134,7 @@ check "attached" weir sock attach "$GROUP"
 tends=$(tender)
 kill -KILL "$tends"
 for pin in control totals pairs sockets; do
-	rm -r "$PINS/$pin" "$PINS/cgroups"
+	rm -r "${PINS:?}/$pin" "$PINS/cgroups"
 	check "detach --all, of which $pin is gone already" detach_all
 	check "attached" weir sock attach "$GROUP" --no-tend
 done

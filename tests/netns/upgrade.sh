@@ -10,11 +10,10 @@
 
 TREE=$SCRATCH/tree
 mkdir "$TREE"
-cp -r Makefile loader xdp tc sockops tests "$TREE"
+cp -a Makefile loader xdp tc sockops tests "$TREE"
 
 another() { # NAME MAKE-VARIABLES...
-	make -C "$TREE" -j2 B=build "${@:2}" build/weir >"$OUTPUT" 2>&1 &&
-		cp "$TREE/build/weir" "$SCRATCH/$1"
+	(cd "$TREE" && build_another "$TREE/$1" "${@:2}") && cp "$TREE/$1/weir" "$SCRATCH"/"$1"
 }
 
 if ! command -v clang >/dev/null || ! another next VERSION=9.9; then
