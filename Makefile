@@ -2,10 +2,11 @@
 # make              build/weir and the link ./weir
 # sudo make demo    the tour: namespaces, nginx, wrk, live rates (installs what it needs)
 # sudo make demo-sock  local sockets: wrk before, with and after the short cut
+# sudo make docker-demo  containers: weir beside nginx, haproxy and nftables (DEMO_ARGS=-h)
 # sudo make test    every test (installs what it needs)
 # make bench        cost per packet, against the peers installed here
 # make install      honours DESTDIR and PREFIX
-# make lint         clang-format, clang-tidy, shellcheck
+# make lint         clang-format, clang-tidy, shellcheck, pyflakes3
 # make sanitize     unit tests under ASan and UBSan
 
 PREFIX       ?= /usr/local
@@ -34,7 +35,7 @@ LIBRARY      := $(filter-out $(B)/loader/main.o,$(OBJECTS))
 
 vpath %.bpf.c xdp tc sockops
 
-.PHONY: all weir clean install uninstall deps demo demo-sock test bench lint sanitize
+.PHONY: all weir clean install uninstall deps demo demo-sock docker-demo test bench lint sanitize
 .DELETE_ON_ERROR:
 .PRECIOUS: $(B)/%.bpf.o $(B)/%.skel.h $(B)/%.o
 
@@ -71,6 +72,11 @@ demo: deps
 demo-sock: deps
 	$(MAKE) weir
 	WEIR=$(B)/weir tests/demo_sock.sh
+
+# It builds weir in a container, and sees to Docker itself.
+docker-demo:
+	tests/deps.sh demo
+	docker/run.py $(DEMO_ARGS)
 
 install: weir
 	install -Dm755 $(B)/weir $(DESTDIR)$(SBINDIR)/weir

@@ -72,5 +72,6 @@ lint:
 	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
 	clang-tidy --quiet $$(git ls-files 'loader/*.c') -- -std=gnu11 $(CPPFLAGS)
 	shellcheck $$(git ls-files '*.sh') .ci/run
+	pyflakes3 $$(git ls-files '*.py')
 
 -include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(SOCK_OBJECTS:.o=.d) $(VM_LOAD).d $(SCALE).d
