@@ -23,7 +23,6 @@ from lab.ways import WAYS
 sys.path.append(f"{ROOT}/tests")
 from machine import machine  # noqa: E402
 
-ACTS = ("show", "rounds", "cost", "wire")
 QUICK_WAYS = ("course", "tuned", "nft", "tuned+sock", "nat-native", "dsr-l2-generic")
 NO_ENGINE = 77  # the exit status that tells a test to skip
 STARTED = time.monotonic()
@@ -113,21 +112,37 @@ def heed_signals():
 
 
 def perform(site, options):
-    result = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds}
-    if "show" not in options.skip:
-        result["show"] = show.show(site, tell)
-        tell()
-    if "rounds" not in options.skip:
-        say(f"{len(options.ways) * len(options.families)} ways, {options.rounds} rounds of "
-            f"{options.seconds:g} s each")
-        result["ways"] = rounds.measure(site, options.rounds, options.seconds, say, options.ways)
-    if "cost" not in options.skip:
-        say("what attaching costs")
-        result["cost"] = cost.cost(site, options.rounds, options.seconds, say)
-    if "wire" not in options.skip:
-        say("checksums on the wire, and what is left after a detach")
-        result["wire"] = wire.check(site, options.ways)
+    """All acts; what one could not do is told, and the others go on."""
+    result = {"machine": machine(), "rounds": options.rounds, "seconds": options.seconds,
+              "failed_acts": {}}
+    for act, play in ACTS.items():
+        if act not in options.skip:
+            try:
+                result[act] = play(site, options)
+            except Failure as failure:
+                result["failed_acts"][act] = str(failure)
+                print(f"docker-demo: {act}: {failure}", file=sys.stderr, flush=True)
     return result
+
+
+def measure(site, options):
+    say(f"{len(options.ways) * len(options.families)} ways, {options.rounds} rounds of "
+        f"{options.seconds:g} s each")
+    return rounds.measure(site, options.rounds, options.seconds, say, options.ways)
+
+
+def attach(site, options):
+    say("what attaching costs")
+    return cost.cost(site, options.rounds, options.seconds, say)
+
+
+def check_wire(site, options):
+    say("checksums on the wire, and what is left after a detach")
+    return wire.check(site, options.ways)
+
+
+ACTS = {"show": lambda site, options: show.show(site, tell),
+        "ways": measure, "cost": attach, "wire": check_wire}
 
 
 def write(result, options):
@@ -148,7 +163,7 @@ def write(result, options):
 
 def failures(result):
     failed = sum(way["failed"] + way["failed_runs"] for way in result.get("ways", ()))
-    return failed + result.get("show", {}).get("failed", 0)
+    return failed + result.get("show", {}).get("failed", 0) + len(result["failed_acts"])
 
 
 def how_to_use(site):
