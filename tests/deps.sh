@@ -11,7 +11,7 @@ declare -A group=(
 	[tests]="libcmocka-dev xdp-tools nginx-light wrk curl iputils-ping python3 jq tmux nftables"
 	[vm]="qemu-system-x86 busybox-static cpio kmod" # other kernels
 	# The containers' demo, as far as the machine has no Docker, no compose, no registry.
-	[demo]="python3 iproute2 util-linux procps"
+	[demo]="python3 iproute2 util-linux procps ethtool"
 	[engine]="docker.io"
 	[compose]="docker-compose"
 	[base]="mmdebstrap"
