@@ -17,8 +17,9 @@ if docker image inspect "$image" >/dev/null 2>&1; then
 	echo "$image"
 	exit
 fi
-command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing: install it (tests/deps.sh base)"
 [ "$(id -u)" = 0 ] || fail "needs root"
+command -v mmdebstrap >/dev/null || "$(dirname "$0")/../tests/deps.sh" base >&2 || true
+command -v mmdebstrap >/dev/null || fail "mmdebstrap is missing and cannot be installed"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -11,13 +11,14 @@ MARK = "weir.demo"  # on images that are large, of which only the last ones are 
 BUILD_SECONDS = 1800
 
 
-def base(engine):
+def base(engine, say):
     """Debian's image, from the registry where one answers; else the one base.sh makes."""
     chosen = os.environ.get("WEIR_DEMO_BASE")
     if chosen:
         return chosen
     if not engine.docker("image", "inspect", OFFICIAL, check=False).returncode:
         return OFFICIAL
+    say(f"asking the registry for {OFFICIAL}, or making a base image")
     try:
         if not engine.docker("pull", "-q", OFFICIAL, check=False, timeout=120).returncode:
             return OFFICIAL
@@ -28,7 +29,7 @@ def base(engine):
 
 def build(engine, project, say):
     """Makes PROJECT:weir and PROJECT:demo; what has not changed is not made again."""
-    of = base(engine)
+    of = base(engine, say)
     # The classic builder's cache is images: the one without a name would be anybody's to remove.
     for target in TARGETS if engine.buildkit == "1" else ("build", *TARGETS):
         image = f"{project}:{target}"
