@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Cgroups by name and by id, on the cgroup2 mount of this host. */
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,6 +191,31 @@ static void test_ids(void **state)
 	assert_named(~0ull, "");
 }
 
+/* Containers seldom may open by id. Returns whether that was allowed. */
+static bool allow_handles(bool allowed)
+{
+	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+	const __u32 bit = 1u << CAP_DAC_READ_SEARCH;
+	bool before;
+
+	assert_int_equal(syscall(SYS_capget, &head, sets), 0);
+	before = sets[0].effective & bit;
+	sets[0].effective = allowed ? sets[0].effective | bit : sets[0].effective & ~bit;
+	assert_int_equal(syscall(SYS_capset, &head, sets), 0);
+	return before;
+}
+
+static void test_ids_without_handles(void **state)
+{
+	bool before;
+
+	REQUIRE_CGROUPS();
+	before = allow_handles(false);
+	test_ids(state);
+	allow_handles(before);
+}
+
 /* The exit status of `test` in a mount namespace of its own. */
 static int with_own_mounts(int (*test)(void))
 {
@@ -262,7 +289,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),	  cmocka_unit_test(test_link),
 		cmocka_unit_test(test_bad_names), cmocka_unit_test(test_version_1),
-		cmocka_unit_test(test_ids),	  cmocka_unit_test(test_mounts),
+		cmocka_unit_test(test_ids),	  cmocka_unit_test(test_ids_without_handles),
+		cmocka_unit_test(test_mounts),
 	};
 
 	return cmocka_run_group_tests(tests, make_cgroups, remove_cgroups);
