@@ -132,10 +132,18 @@ def state(site):
 
 
 def described(run, device):
-    link = json.loads(run("ip", "-j", "-d", "link", "show", device))[0]
+    link = flat("link", json.loads(run("ip", "-j", "-d", "link", "show", device))[0])
     offloads = run("ethtool", "-k", device).splitlines()[1:]
-    return {**{f"link {name}": value for name, value in link.items()},
+    return {**{name: value for name, value in link.items() if "timer" not in name},
             **dict(line.strip().split(": ") for line in offloads)}
+
+
+def flat(prefix, value):
+    """The leaves of nested dictionaries, by their paths."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {name: leaf for key, inner in value.items()
+            for name, leaf in flat(f"{prefix} {key}", inner).items()}
 
 
 def compare_states(before, now):
