@@ -118,17 +118,31 @@ test_limits() {
 	weir rule flush >/dev/null
 }
 
+# The sender keeps to its rate on the whole, but where the machine is busy not in each second.
+is_about_500() { # FIELD WEIR-ARGUMENTS...
+	value "$@" | jq -e '. > 425 and . < 575'
+}
+
+shown_as_about_500() {
+	weir rule list | grep -qE "5[0-9]{2}|4[0-9]{2} pps"
+}
+
 test_rates() {
+	local sender
 	rule drop proto udp dport 5000
-	traffic "$client" send $V4 5000 2000 --rate 500 >/dev/null &
-	sleep 0.7
-	between "rule list shows the rate: 500 packets/s" 425 575 \
-		"$(value '.rules[0].packets_per_second' rule list)"
-	between "so does stats" 425 575 \
-		"$(value '.verdicts.drop.packets_per_second' stats eth0 -i 1 -c 1)"
-	says "and people can read it" "5[0-9]{2}|4[0-9]{2} pps" weir rule list
-	wait $!
-	equal "every packet was counted" 2000 "$(matched "$id")"
+	background "$client" timeout 120 python3 "$TRAFFIC" send $V4 5000 100000 --rate 500 >/dev/null
+	sender=$!
+	check "rule list shows the rate: 500 packets/s" \
+		await 20 is_about_500 '.rules[0].packets_per_second' rule list
+	check "so does stats" \
+		await 20 is_about_500 '.verdicts.drop.packets_per_second' stats eth0 -i 1 -c 1
+	check "and people can read it" await 20 shown_as_about_500
+	kill $sender
+	wait $sender 2>/dev/null
+	weir rule flush >/dev/null
+	rule drop proto udp dport 5000
+	traffic "$client" send $V4 5000 2000 >/dev/null
+	equal "every packet is counted" 2000 "$(matched "$id")"
 	weir rule flush >/dev/null
 }
 

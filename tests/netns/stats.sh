@@ -43,17 +43,21 @@ test_documents() {
 	says "shortened as far as unique" "eth0" weir statu
 }
 
+# The sender keeps to its rate on the whole, but where the machine is busy not in each second.
+rates_are_right() {
+	weir -j stats eth0 -i 1 -c 2 >"$SCRATCH/document" && cat "$SCRATCH/document" &&
+		jq -es 'length == 2 and all(.[].verdicts.pass.packets_per_second; . > 350 and . < 450) and
+			(.[0].bits_per_second | . > 296000 and . < 382000)' "$SCRATCH/document"
+}
+
 test_rates() {
+	local sender
 	start "$host" sink 5000
-	background "$client" timeout 20 python3 "$TRAFFIC" send 10.9.0.2 5000 1600 --rate 400 >/dev/null
-	sleep 0.3
-	weir -j stats eth0 -i 1 -c 2 >"$SCRATCH/document"
-	for line in 1 2; do
-		between "stats -i 1: 400 packets/s, line $line" 350 450 \
-			"$(sed -n ${line}p "$SCRATCH/document" | jq '.verdicts.pass.packets_per_second')"
-	done
-	between "and the bit rate of 106-byte frames" 296000 382000 \
-		"$(sed -n 1p "$SCRATCH/document" | jq '.bits_per_second')"
+	background "$client" timeout 60 python3 "$TRAFFIC" send 10.9.0.2 5000 24000 --rate 400 >/dev/null
+	sender=$!
+	check "stats -i 1: 400 packets/s, two times, and the bit rate of 106-byte frames" \
+		await 20 rates_are_right
+	kill $sender
 	check "classes add up to the whole" jq -es 'all(.[]; .packets == ([.classes[].packets] | add) and
 		.packets == ([.verdicts[].packets] | add))' "$SCRATCH/document"
 	stop "$started"
@@ -105,11 +109,11 @@ test_top() {
 # Devices that go while they are watched.
 test_vanishing() {
 	local all one
-	timeout 20 "$WEIR" -n "$host" stats eth1 -i 0.1 >"$SCRATCH/one" 2>&1 &
+	timeout 60 "$WEIR" -n "$host" stats eth1 -i 0.1 >"$SCRATCH/one" 2>&1 &
 	one=$!
-	timeout 20 "$WEIR" -n "$host" -j stats -i 0.1 -c 15 >"$SCRATCH/all" 2>"$SCRATCH/all.err" &
+	timeout 60 "$WEIR" -n "$host" -j stats -i 0.1 -c 15 >"$SCRATCH/all" 2>"$SCRATCH/all.err" &
 	all=$!
-	sleep 0.5
+	await 20 test -s "$SCRATCH/one" -a -s "$SCRATCH/all"
 	ip -n "$host" link del eth1
 	wait $one
 	equal "stats of a device that vanishes ends with an error" 2 $?
