@@ -1,0 +1,193 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The containers' demo, shortened: what it writes is whole and plausible, no request fails, and nothing stays
+# behind, also when it is interrupted; a running engine and the containers of others are left alone. How
+# fast anything is on this machine is not judged, but for one loose floor.
+# shellcheck source=../netns/lib.sh
+. "$(dirname "$0")/../netns/lib.sh"
+
+export WEIR_DEMO_NAME=$RUN WEIR_DEMO_NET4=10.99.211 WEIR_DEMO_NET6=fd99:211:
+LABEL=label=com.docker.compose.project=$RUN
+OUT=$SCRATCH/out RESULT=$SCRATCH/out/result.json OTHER=$RUN-other
+own_engine='' demo=''
+
+docker_finish() {
+	local status=$?
+	trap '' INT TERM HUP
+	if [ -n "$demo" ] && kill -INT "$demo" 2>/dev/null; then
+		wait "$demo"
+	fi
+	if engine_answers; then
+		docker rm -f "$OTHER" >/dev/null 2>&1
+		# By name: others may have the same images.
+		docker image ls --format '{{.Repository}}:{{.Tag}}' "$RUN" | xargs -r docker image rm >/dev/null
+	fi
+	if [ -n "$own_engine" ]; then
+		kill "$own_engine"
+		wait "$own_engine"
+	fi
+	(exit $status)
+	finish
+}
+trap docker_finish EXIT
+
+engine_answers() {
+	docker info 2>/dev/null | grep -q '^ *Server Version'
+}
+
+demo() { # ARGUMENTS...: in the background
+	docker/run.py --out "$OUT" "$@" >"$SCRATCH/demo" 2>"$SCRATCH/demo.errors" &
+	demo=$!
+}
+
+demo_ended() { # sets $status, and leaves what was said to be shown
+	wait "$demo"
+	status=$? demo=''
+	{ tail -n 25 "$SCRATCH/demo"; cat "$SCRATCH/demo.errors"; } >"$OUTPUT"
+}
+
+says_or_ended() { # PATTERN
+	grep -qE -- "$1" "$SCRATCH/demo" || ! kill -0 "$demo" 2>/dev/null
+}
+
+# ---- what is there besides ----
+
+programs() {
+	bpftool -j prog list | jq -r '.[].name // empty | select(startswith("weir_"))' | wc -l
+}
+
+# Programs, offloads and more of each device; what other devices have become is nobody's fault.
+declare -A device_before=()
+device_state() { # DEVICE
+	ip -j -d link show dev "$1" 2>/dev/null | jq -c '.[0] | [.ifindex, .xdp, .qdisc, .mtu, .flags]'
+	ethtool -k "$1" 2>/dev/null
+}
+
+remember_devices() {
+	local device
+	for device in /sys/class/net/*; do
+		device_before[${device##*/}]=$(device_state "${device##*/}")
+	done
+}
+
+devices_as_before() {
+	local device
+	for device in "${!device_before[@]}"; do
+		[ ! -e "/sys/class/net/$device" ] ||
+			diff <(echo "${device_before[$device]}") <(device_state "$device") ||
+			{ echo "$device"; return 1; }
+	done
+}
+
+pins() {
+	find /sys/fs/bpf -mindepth 1 -maxdepth 2 | sort
+}
+
+nothing_left() {
+	local found=0 kind
+	if engine_answers; then
+		for kind in "ps -a" "network ls" "volume ls"; do
+			# shellcheck disable=SC2086
+			! docker $kind -q --filter "$LABEL" | grep . || found=1
+		done
+	fi
+	! ip link show dev "${RUN:0:15}" 2>/dev/null || found=1
+	! grep "$RUN" /proc/mounts || found=1
+	! iptables-save 2>/dev/null | grep -E "$RUN|10\.99\.211\." || found=1
+	! ip6tables-save 2>/dev/null | grep -E "$RUN|fd99:211:" || found=1
+	[ "$(programs)" -le "$programs_before" ] || { echo "programs: $(programs)"; found=1; }
+	[ "$(pins)" = "$pins_before" ] || { echo "pins:"; pins; found=1; }
+	return $found
+}
+
+engine_as_before() {
+	[ "$(pidof dockerd)" = "$engine_before" ]
+}
+
+# ---- interrupted ----
+
+programs_before=$(programs) pins_before=$(pins) engine_before=$(pidof dockerd)
+demo --quick
+await 900 says_or_ended '^\$ wrk '
+kill -INT "$demo" 2>/dev/null
+demo_ended
+if [ "$status" = 77 ]; then
+	skip "the containers' demo" "$(tail -n 1 "$SCRATCH/demo.errors")"
+	exit
+fi
+[ "$status" = 130 ]
+report $? "interrupted under load, it ends as one that was"
+await 10 nothing_left
+check "and has removed what it had made" nothing_left
+check "an engine that it started is stopped, another one is left alone" engine_as_before
+
+# ---- beside somebody else ----
+
+other() { # FORMAT
+	docker inspect -f "$1" "$OTHER"
+}
+
+other_state() {
+	other '{{.State.StartedAt}} {{.State.Running}} {{.NetworkSettings.IPAddress}}'
+	docker exec "$OTHER" ping -q -c 1 -W 2 "$(other '{{.NetworkSettings.Gateway}}')" >/dev/null && echo reached
+}
+
+if ! engine_answers; then
+	dockerd >"$SCRATCH/dockerd" 2>&1 &
+	own_engine=$!
+	await 30 engine_answers
+fi
+docker run -d --init --name "$OTHER" --entrypoint sleep "$RUN:demo" 3600 >"$OUTPUT" 2>&1
+report $? "somebody's container runs"
+state=$(other_state)
+remember_devices
+programs_before=$(programs) pins_before=$(pins) engine_before=$(pidof dockerd)
+
+# ---- the whole ----
+
+demo --quick
+demo_ended
+[ "$status" = 0 ]
+report $? "the demo, shortened, succeeds"
+await 10 nothing_left
+check "it has removed what it had made" nothing_left
+check "the engine is the same" engine_as_before
+equal "somebody's container was left alone" "$state" "$(other_state)"
+check "so were all devices" devices_as_before
+
+holds "result.json has all parts" \
+	'.machine.kernel and .rounds == 1 and .seconds == 1 and (.show | type) == "object" and
+	(.ways | length) >= 12 and (.cost | type) == "object" and (.wire | type) == "object" and
+	.failed_acts == {}' cat "$RESULT"
+holds "each way was measured with each family" \
+	'(.ways | group_by(.key) | all(map(.family) | sort == [4, 6])) and
+	(.ways | all(.requests_per_second.median > 100 and .p50_us.median > 0 and .p99_us.median > 0 and
+		(.samples | length) == 1))' cat "$RESULT"
+holds "no request failed" '.ways | all(.failed == 0 and .failed_runs == 0)' cat "$RESULT"
+holds "none failed while a backend was drained and another one added" \
+	'.show | .failed == 0 and .requests > 1000' cat "$RESULT"
+holds "weir nat is at least 1.5 times as fast as the course's nginx" \
+	'[.ways[] | select(.key == "nat-native") | .ratio_to_course.median] | length == 2 and all(. >= 1.5)' \
+	cat "$RESULT"
+
+in_table() { # every way once for each family
+	local title
+	[ -s "$RESULT" ] || return
+	while read -r title; do
+		[ "$(grep -cF -- "$title  " "$OUT/table.txt")" -ge 2 ] || { echo "not there: $title"; return 1; }
+	done < <(jq -r '.ways[].title' "$RESULT")
+}
+check "the table has them all" in_table
+holds "checksums were looked at on the wire, of each kind that weir can meet, and none was wrong" \
+	'.wire.ways | ([.[] | "\(.key) \(.family) \(.finished)"] | unique | length) >= 8 and
+		all(.checked > 1000 and (.hosts | all(.bad == 0)))' cat "$RESULT"
+
+drawn() { # bars: one for each way and family, and one in the legend
+	python3 - "$OUT/chart.svg" <<-'END'
+		import sys, xml.etree.ElementTree
+		svg = xml.etree.ElementTree.parse(sys.argv[1]).getroot()
+		print(len([e for e in svg.iter() if e.tag.endswith("}rect") and e.get("class") != "page"]))
+	END
+}
+equal "the chart is well-formed and has a bar for each" "$(jq '.ways | length + 4' <"$RESULT" || echo some)" \
+	"$(drawn 2>/dev/null)"
