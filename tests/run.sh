@@ -5,7 +5,8 @@
 #
 # Two run at a time where there are two CPUs ($WEIR_TEST_JOBS), since much of what they do is to wait:
 # each has namespaces, an instance and cgroups of its own, and looks at nobody else's. Those that judge
-# times, or load the whole machine, come last and have it for themselves.
+# times, load the whole machine, or fill what there is one of (the table of neighbours is that of all
+# namespaces) come last and have it for themselves.
 set -uo pipefail
 
 build=$1
@@ -43,7 +44,7 @@ add() { # NAME COMMAND...
 	printf -v words '%q ' "${@:2}"
 	command[$1]=$words
 	case $1 in
-	vm/* | docker/* | netns/blocklist.sh | unit/maglev | unit/slots | unit/table | \
+	vm/* | docker/* | netns/blocklist.sh | netns/balance_scale.sh | unit/maglev | unit/slots | unit/table | \
 		unit/service_table | unit/ticker) alone+=("$1") ;;
 	*) together+=("$1") ;;
 	esac
