@@ -47,8 +47,8 @@ def arguments():
         epilog="WEIR_DEMO_NAME, WEIR_DEMO_NET4 (10.99.77) and WEIR_DEMO_NET6 (fd99:77:) name the "
         "project and its networks; WEIR_DEMO_BASE is an image of Debian to build from. "
         f"Exit status: 0 done, 1 failed, {NO_ENGINE} no Docker engine can run here.")
-    parser.add_argument("--rounds", type=number(int, 1), help="rounds of all ways (5)")
-    parser.add_argument("--seconds", type=number(float, 0.1), help="length of a run (2)")
+    parser.add_argument("--rounds", type=number(int, 1), help="rounds of all ways (3)")
+    parser.add_argument("--seconds", type=number(float, 0.1), help="length of a run (1)")
     parser.add_argument("--only", type=some_of(keys), metavar="WAY,...",
                         help=f"only these ways: {', '.join(keys)}")
     parser.add_argument("--family", choices=("4", "6", "both"), default="both")
@@ -61,8 +61,8 @@ def arguments():
     parser.add_argument("--clean", action="store_true",
                         help="only remove what an earlier run has left")
     options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 5)
-    options.seconds = options.seconds or (1 if options.quick else 2)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.seconds = options.seconds or 1
     chosen = options.only or (QUICK_WAYS if options.quick else keys)
     options.ways = [way for way in WAYS if way.key in chosen]
     options.families = (4, 6) if options.family == "both" else (int(options.family),)
