@@ -70,8 +70,10 @@ int attach_tend(struct instance *in, struct tended *what)
 	int err;
 
 	polling_mend(in);
-	err = services_tend(in, what);
-	if (!err && what->forgotten_backends)
+	err = far_ends_ceased(in) ? tables_settle(in) : 0;
+	if (!err)
+		err = services_tend(in, what);
+	if (!err && (what->forgotten_backends || what->refreshed_hops))
 		far_ends_settle(in);
 	return err;
 }

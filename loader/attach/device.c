@@ -359,7 +359,8 @@ static int release_tags(const struct instance *in, const struct netdev *dev, str
 {
 	if (!a->tags || xdp_transmits_tags(dev, mode, needs))
 		return 0;
-	offload_switch_tags(dev, a->tags, true);
+	if (offload_switch_tags(dev, a->tags, true) == -ENOENT)
+		return 0; /* out of reach: the next time */
 	a->tags = 0;
 	return write_attachment(in, a);
 }
@@ -570,9 +571,10 @@ int device_detach_all(struct instance *in)
 		err = err ? err : one;
 	}
 	free_names(names, n);
-	polling_keep(in, NULL, 0);
-	if (!err)
+	if (!err) {
+		polling_end(in);
 		balance_abandon(in);
+	}
 	return err ? err : pin_remove_tree(in->dir);
 }
 
@@ -598,23 +600,23 @@ int devices_reap(struct instance *in)
 	return err;
 }
 
-bool devices_transmit(const struct instance *in, __u32 ifindex)
+void devices_transmitting(const struct instance *in, struct ifindexes *list)
 {
 	char **names;
 	int n = device_names(in, &names);
-	bool found = false;
 
-	for (int i = 0; i < n && !found; i++) {
+	*list = (struct ifindexes){};
+	for (int i = 0; i < n; i++) {
 		struct attachment a;
 
-		found = !read_attachment(in, names[i], &a) && a.whole && a.xdp_way != WAY_NONE &&
-			a.mode != MODE_GENERIC && (!ifindex || a.ifindex == ifindex);
+		if (!read_attachment(in, names[i], &a) && a.whole && a.xdp_way != WAY_NONE &&
+		    a.mode != MODE_GENERIC)
+			ifindexes_add(list, a.ifindex);
 	}
 	if (n < 0)
 		forget_failure();
 	else
 		free_names(names, n);
-	return found;
 }
 
 static bool xdp_fits(const struct instance *in, const struct netdev *dev,

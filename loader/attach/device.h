@@ -18,6 +18,7 @@
 #include <stddef.h>
 
 #include "loader/watch/handshakes.h"
+#include "loader/host/ifindexes.h"
 #include "loader/host/instance.h"
 
 enum attach_mode {
@@ -92,8 +93,8 @@ int device_detach_all(struct instance *in);
 
 /* Removes what is left of devices that are gone and of attaches that did not finish. */
 int devices_reap(struct instance *in);
-/* Whether this device, or any (0), transmits by XDP where it can: it is in native mode. */
-bool devices_transmit(const struct instance *in, __u32 ifindex);
+/* Those that transmit by XDP where they can: they are in native mode. To be freed. */
+void devices_transmitting(const struct instance *in, struct ifindexes *list);
 /* Brings every device's programs to the table and switches which the rules and services need. */
 int devices_reconcile(struct instance *in, const struct needs *needs);
 

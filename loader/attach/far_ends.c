@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "far_ends.h"
 
-#include <stdlib.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
 
 #include "device.h"
 #include "loader/balance/publish.h"
 #include "loader/base/error.h"
 #include "loader/nexthop/records.h"
+#include "loader/program/xdp_link.h"
 #include "loader/rules/tables.h"
 #include "polling.h"
 
@@ -16,15 +19,8 @@ struct senders {
 	size_t device_count;
 	struct rule_set rules;
 	struct balance balance;
-	__u32 *ifindex;
-	size_t count;
+	struct ifindexes found;
 };
-
-static void add(struct senders *s, __u32 ifindex)
-{
-	if (ifindex && (!s->count || s->ifindex[s->count - 1] != ifindex))
-		s->ifindex[s->count++] = ifindex;
-}
 
 static bool transmits(const struct device *d)
 {
@@ -58,28 +54,26 @@ static int add_backends(struct senders *s, const struct instance *in)
 		return err;
 	err = records_open(&maps, &records);
 	if (!err) {
-		for (size_t i = 0; i < s->balance.backend_count; i++)
-			add(s, records.record[s->balance.backends[i].index].ifindex);
+		for (size_t i = 0; i < s->balance.backend_count && err >= 0; i++)
+			err = ifindexes_add(&s->found,
+					    records.record[s->balance.backends[i].index].ifindex);
 		records_close(&records);
 	}
 	balance_maps_close(&maps);
-	return err;
+	return err < 0 ? err : 0;
 }
 
 static int collect(struct senders *s, const struct instance *in)
 {
-	size_t most = s->device_count + s->rules.count + s->balance.backend_count;
+	int err = 0;
 
-	s->ifindex = calloc(most + 1, sizeof(*s->ifindex));
-	if (!s->ifindex)
-		return -ENOMEM;
-	for (size_t i = 0; i < s->device_count && s->balance.service_count; i++)
+	for (size_t i = 0; i < s->device_count && s->balance.service_count && err >= 0; i++)
 		if (transmits(&s->devices[i]))
-			add(s, s->devices[i].attachment.ifindex);
-	for (size_t i = 0; i < s->rules.count; i++)
+			err = ifindexes_add(&s->found, s->devices[i].attachment.ifindex);
+	for (size_t i = 0; i < s->rules.count && err >= 0; i++)
 		if (redirects(s, &s->rules.rules[i]))
-			add(s, s->rules.rules[i].target_ifindex);
-	return s->balance.backend_count ? add_backends(s, in) : 0;
+			err = ifindexes_add(&s->found, s->rules.rules[i].target_ifindex);
+	return err >= 0 && s->balance.backend_count ? add_backends(s, in) : err;
 }
 
 /* Without a device that transmits, nothing of rules and services needs to be known. */
@@ -105,13 +99,71 @@ void far_ends_settle(const struct instance *in)
 		any |= transmits(&s.devices[i]);
 	if (!err && any)
 		err = find(&s, in);
-	if (!err)
-		polling_keep(in, s.ifindex, s.count);
-	else if (err != -ENOENT && verbosity)
+	if (err >= 0) {
+		polling_share(in, &s.found);
+		polling_keep(in, &s.found);
+	} else if (err != -ENOENT && verbosity) {
 		notice("far ends that poll for weir go on: %s",
 		       failure() ? failure() : "out of memory");
+	}
 	rule_set_free(&s.rules);
 	balance_free(&s.balance);
 	devices_free(s.devices, s.device_count);
-	free(s.ifindex);
+	ifindexes_free(&s.found);
+}
+
+/* ---- frames that get lost ---- */
+
+static bool takes_none(__u32 ifindex)
+{
+	struct netdev dev;
+
+	if (!netdev_by_index(ifindex, &dev))
+		return dev.xdp_known && !dev.xdp_target;
+	forget_failure();
+	return false;
+}
+
+/* What comes in by a veth is sent back to it as to any other device. */
+static bool sends_back(const struct instance *in, const struct attachment *a)
+{
+	struct weir_xdp_config config;
+
+	return !xdp_loaded_config(in, a->name, a->xdp_way, &config) && config.no_tx &&
+	       !config.via_tc;
+}
+
+static bool targets_ceased(const struct instance *in)
+{
+	int devmap = pin_open(instance_path(in, "redirect_devs"));
+	__u32 key, *last = NULL;
+	bool ceased = false;
+
+	while (devmap >= 0 && !ceased && !bpf_map_get_next_key(devmap, last, &key)) {
+		last = &key;
+		ceased = takes_none(key);
+	}
+	if (devmap >= 0)
+		close(devmap);
+	return ceased;
+}
+
+bool far_ends_ceased(const struct instance *in)
+{
+	struct device *devices;
+	bool any = false, ceased = false;
+	size_t count;
+
+	if (devices_open(in, &devices, &count)) {
+		forget_failure();
+		return false;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct attachment *a = &devices[i].attachment;
+
+		any |= transmits(&devices[i]);
+		ceased |= transmits(&devices[i]) && takes_none(a->ifindex) && sends_back(in, a);
+	}
+	devices_free(devices, count);
+	return ceased || (any && targets_ceased(in));
 }

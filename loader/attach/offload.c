@@ -2,7 +2,11 @@
 #include "offload.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "loader/host/ethtool.h"
 #include "loader/host/far_end.h"
@@ -126,6 +130,19 @@ const char *offload_large_name(int bit, bool *far)
 	return bit < FEATURES ? (*far ? large_on_sending : large_on_receipt)[bit] : NULL;
 }
 
+static bool is_up(const char *name)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq request = {};
+	bool up;
+
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	up = fd >= 0 && !ioctl(fd, SIOCGIFFLAGS, &request) && request.ifr_flags & IFF_UP;
+	if (fd >= 0)
+		close(fd);
+	return up;
+}
+
 static int act_on_merging(const char *name, unsigned int order)
 {
 	struct offload now = {0};
@@ -134,10 +151,10 @@ static int act_on_merging(const char *name, unsigned int order)
 	if (order)
 		return ethtool_set_offload(name, OFFLOAD_POLLS, order & SWITCH_ON);
 	err = ethtool_offload(name, OFFLOAD_POLLS, &now);
-	return err ? err : now.on;
+	return err ? err : (now.on ? FAR_END_MERGES : 0) | (is_up(name) ? FAR_END_UP : 0);
 }
 
-int offload_polls(const struct netdev *dev)
+int offload_far_end(const struct netdev *dev)
 {
 	return far_end_call(dev, act_on_merging, 0);
 }

@@ -37,8 +37,11 @@ const char *offload_large_name(int bit, bool *far);
 
 #define OFFLOAD_POLLS "rx-gro"
 
-/* Whether the far end of a veth merges packets, and polls therefore; -ENOENT: it is not found. */
-int offload_polls(const struct netdev *dev);
+#define FAR_END_MERGES 1 /* packets, and polls therefore while it is up */
+#define FAR_END_UP     2
+
+/* What the far end of a veth does, as these bits; -ENOENT: it is not found. */
+int offload_far_end(const struct netdev *dev);
 int offload_switch_polls(const struct netdev *dev, bool on);
 
 #endif

@@ -6,17 +6,23 @@
 
 #include "loader/base/error.h"
 #include "loader/program/xdp_link.h"
+#include "polling.h"
 
 int serving_check_device(const struct netdev *dev, enum attach_mode mode, bool has_tc)
 {
-	const char *why = xdp_serves_by_tc(dev, mode);
+	struct netdev then = *dev;
+	const char *why;
 
 	if (!dev->ethernet) {
 		notice("%s has no Ethernet headers: what comes in by it is not balanced",
 		       dev->name);
 		return 0;
 	}
-	if (has_tc || !why)
+	if (has_tc)
+		return 0;
+	then.xdp_target |= polling_would_do(dev);
+	why = xdp_serves_by_tc(&then, mode);
+	if (!why)
 		return 0;
 	return fail(
 		-EOPNOTSUPP,

@@ -23,7 +23,8 @@
 #include "slot_words.h"
 #include "loader/nexthop/ways.h"
 
-#define WAIT_MS 300 /* for neighbours to answer */
+#define WAIT_MS	   300 /* for neighbours to answer */
+#define PREPARE_MS 2000
 
 static const struct balance_needs no_needs = {.maps = NO_BALANCE_MAPS_INIT};
 
@@ -178,7 +179,7 @@ static int find_ways(struct publication *p)
 	if (!err)
 		err = ways_find(&p->ways, WAIT_MS);
 	if (!err)
-		ways_prepare(&p->ways, p->in);
+		ways_prepare(&p->ways, p->in, PREPARE_MS);
 	for (size_t i = 0; i < p->ways.count && !err; i++)
 		if (p->ways.way[i].hop.via_tc) {
 			err = serving_check_egress(p->in, p->ways.way[i].hop.device);

@@ -193,7 +193,7 @@ static int refresh_hops(struct settling *s, bool thorough)
 	if (err)
 		return err;
 	ways_look(&ways, LOOK_MS);
-	ways_prepare(&ways, s->in);
+	ways_prepare(&ways, s->in, LOOK_MS);
 	for (size_t i = 0; i < s->balance.backend_count; i++) {
 		const struct backend *b = &s->balance.backends[i];
 		const struct next_hop *hop = ways_hop(&ways, &b->address);

@@ -71,17 +71,22 @@ static json_t *describe(const struct device *d)
 		"version", a->version, "state", d->present ? "attached" : "device is gone");
 }
 
-static void add_offload(json_t *rows, const char *device, bool far, const char *offload, bool on)
+/* `now` is what is on, in bits, or < 0. */
+static void add_offload(json_t *rows, const char *device, bool far, const char *offload, int now,
+			unsigned int bit)
 {
+	const char *state = now < 0 ? "out of reach" : now & bit ? "on" : "off";
+
 	json_array_append_new(rows, json_pack("{s:o, s:s, s:s, s:s}", "device", out_string(device),
 					      "at", far ? "its far end" : "itself", "offload",
-					      offload, "now", on ? "on" : "off"));
+					      offload, "now", state));
 }
 
 static void add_switched_off(json_t *rows, const struct device *d)
 {
 	const struct attachment *a = &d->attachment;
 	struct netdev dev;
+	int tags, large;
 	bool far;
 
 	if (!d->present || !(a->tags | a->large))
@@ -90,11 +95,15 @@ static void add_switched_off(json_t *rows, const struct device *d)
 		forget_failure();
 		return;
 	}
-	for (int bit = 0; bit < 8; bit++) {
-		if (a->tags & 1u << bit && offload_tags_name(&dev, bit, &far))
-			add_offload(rows, d->name, far, offload_tags_name(&dev, bit, &far), false);
-		if (a->large & 1u << bit && offload_large_name(bit, &far))
-			add_offload(rows, d->name, far, offload_large_name(bit, &far), false);
+	tags = a->tags ? offload_tags(&dev) : 0;
+	large = a->large ? offload_large(&dev) : 0;
+	for (int i = 0; i < 8; i++) {
+		if (a->tags & 1u << i && offload_tags_name(&dev, i, &far))
+			add_offload(rows, d->name, far, offload_tags_name(&dev, i, &far), tags,
+				    1u << i);
+		if (a->large & 1u << i && offload_large_name(i, &far))
+			add_offload(rows, d->name, far, offload_large_name(i, &far), large,
+				    1u << i);
 	}
 }
 
@@ -108,7 +117,8 @@ static json_t *offloads(const struct instance *in, const struct device *list, si
 	for (size_t i = 0; i < count; i++)
 		add_switched_off(rows, &list[i]);
 	for (size_t i = 0; i < n; i++)
-		add_offload(rows, polling[i].name, true, OFFLOAD_POLLS, true);
+		add_offload(rows, polling[i].name, true, OFFLOAD_POLLS,
+			    offload_far_end(&polling[i]), FAR_END_MERGES);
 	free(polling);
 	return rows;
 }

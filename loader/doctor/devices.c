@@ -93,15 +93,15 @@ static void check_target(struct doctor *d, const struct netdev *dev)
 		report(d, "redirect-target", OK, "frames redirected to it are sent by the driver%s",
 		       polls_for_weir(d, dev) ? "; for that weir switched GRO on at its far end"
 					      : "");
-	} else if (dev->up && far_end_is_out_of_reach(dev)) {
+	} else if (dev->up && far_end_is_out_of_reach(d, dev)) {
 		/* Bad only if something is redirected there; doctor_rules() knows. */
 		report(d, "redirect-target", d->problems_only ? OK : WARN,
 		       "%s: packets redirected to it take the slower way through TC",
-		       why_no_frames(dev));
+		       why_no_frames(d, dev));
 		advise_reach(d);
 	} else if (dev->up && dev->peer) {
-		report(d, "redirect-target", OK,
-		       "its far end does not poll (NAPI): weir makes it, while it sends there");
+		report(d, "redirect-target", OK, "%s; weir has it poll where it begins to send",
+		       why_no_frames(d, dev));
 	} else {
 		report(d, "redirect-target", OK,
 		       "packets redirected to it are sent by the TC program, not by the driver");

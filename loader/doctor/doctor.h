@@ -17,12 +17,22 @@
 #include "loader/sock/firewall.h"
 #include "loader/sockview/sock_view.h"
 
+/* What is known of the far end of a device: asking takes a process. */
+struct far_end {
+	__u32 ifindex; /* of the near end */
+	int does;      /* as offload_far_end() says */
+	int tags;      /* as offload_tags() says */
+};
+
+#define FAR_ENDS_SEEN 64
+
 struct doctor {
 	json_t *findings;
 	const char *netns;	      /* of the devices, for remedies; NULL: ours */
 	bool problems_only;	      /* leave out what is ok */
 	const struct netdev *polling; /* devices whose far ends weir made poll */
 	size_t polling_count;
+	struct far_end far_ends[FAR_ENDS_SEEN]; /* each has its place by its ifindex */
 	const char *subject;
 	json_t *last; /* finding reported last, NULL when it was left out */
 	int failed;

@@ -17,9 +17,18 @@ void advise_far_end(struct doctor *d, const struct netdev *dev, const char *opti
 		       option, dev->peer, what);
 }
 
-bool far_end_is_out_of_reach(const struct netdev *dev)
+static const struct far_end *look(struct doctor *d, const struct netdev *dev)
 {
-	return dev->peer && offload_polls(dev) < 0;
+	struct far_end *seen = &d->far_ends[dev->ifindex % FAR_ENDS_SEEN];
+
+	if (seen->ifindex != dev->ifindex)
+		*seen = (struct far_end){dev->ifindex, offload_far_end(dev), offload_tags(dev)};
+	return seen;
+}
+
+bool far_end_is_out_of_reach(struct doctor *d, const struct netdev *dev)
+{
+	return dev->peer && look(d, dev)->does < 0;
 }
 
 void advise_reach(struct doctor *d)
@@ -28,23 +37,34 @@ void advise_reach(struct doctor *d)
 		  "run --pid host --cap-add SYS_PTRACE");
 }
 
-const char *why_no_frames(const struct netdev *dev)
+const char *why_no_frames(struct doctor *d, const struct netdev *dev)
 {
-	int polls = dev->peer ? offload_polls(dev) : 0;
+	int does = dev->peer ? look(d, dev)->does : 0;
 
 	if (!dev->peer)
 		return "it takes no XDP frames";
-	if (polls < 0)
+	if (does < 0)
 		return "its far end, which would have to poll (NAPI), is in a network namespace that "
 		       "cannot be reached from here";
-	return polls ? "its far end is down" : "its far end does not poll (NAPI)";
+	if (!(does & FAR_END_UP))
+		return "its far end is down";
+	return does & FAR_END_MERGES ? "its far end polls, which the kernel has not noticed"
+				     : "its far end does not poll (NAPI)";
 }
 
 void advise_frames(struct doctor *d, const struct netdev *dev)
 {
-	if (far_end_is_out_of_reach(dev))
+	const struct far_end *far = look(d, dev);
+
+	if (far_end_is_out_of_reach(d, dev))
 		advise_reach(d);
-	else if (dev->peer && dev->xdp_known && (!dev->xdp_target || offload_tags(dev) > 0))
-		advise(d, "%s attach %s, which sees to its far end where something is sent",
-		       weir(d), dev->name);
+	else if (!dev->peer || !dev->xdp_known || !(far->does & FAR_END_UP))
+		return;
+	else if (!dev->xdp_target && far->does & FAR_END_MERGES)
+		advise_far_end(d, dev, "-K", "gro off, then on again");
+	else if (!dev->xdp_target || far->tags > 0)
+		advise(d,
+		       "'%s attach DEV' of an attached device, or any other change, sees to its far "
+		       "end",
+		       weir(d));
 }

@@ -20,13 +20,13 @@ __attribute__((format(printf, 2, 3))) void advise(struct doctor *d, const char *
 void advise_far_end(struct doctor *d, const struct netdev *dev, const char *option,
 		    const char *what);
 
-/* A veth's far end, which weir has to switch what is in the way off at, or GRO on: cannot be reached. The
- * remedy says from where it can. */
-bool far_end_is_out_of_reach(const struct netdev *dev);
+/* Whether it is a veth whose far end weir cannot reach, to switch GRO on there and what is in the way
+ * off. The remedy says from where it can. */
+bool far_end_is_out_of_reach(struct doctor *d, const struct netdev *dev);
 void advise_reach(struct doctor *d);
 
 /* Why this device takes no XDP frames; and the remedy, where there is one. */
-const char *why_no_frames(const struct netdev *dev);
+const char *why_no_frames(struct doctor *d, const struct netdev *dev);
 void advise_frames(struct doctor *d, const struct netdev *dev);
 
 /* Whether this kernel can short-cut connections between sockets: of the host. */

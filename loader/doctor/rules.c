@@ -27,11 +27,11 @@ static void check_rule_device(struct doctor *d, const struct rule *rule, const c
 		report(d, "rule", FAIL,
 		       "rule %u redirects to %s, which has ceased to take XDP frames: they are lost",
 		       rule->id, name);
-		advise(d, "%s attach %s", weir(d), *rule->dev ? rule->dev : "DEV");
+		advise_frames(d, &dev);
 	} else if (dev.xdp_known && !dev.xdp_target) {
 		report(d, "rule", WARN,
 		       "rule %u redirects to %s: %s, so that packets take the slower way through TC",
-		       rule->id, name, why_no_frames(&dev));
+		       rule->id, name, why_no_frames(d, &dev));
 		advise_frames(d, &dev);
 	}
 }

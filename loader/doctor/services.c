@@ -245,8 +245,28 @@ static void check_egress(const struct looking *l, const struct next_hop *hop)
 	}
 	report(l->d, "egress", WARN,
 	       "%s takes no XDP frames, for %s: TC transmits, which is slower", hop->device,
-	       why_no_frames(&dev));
+	       why_no_frames(l->d, &dev));
 	advise_frames(l->d, &dev);
+}
+
+/* Where the kernel takes a service's address for this host's own. */
+static void check_source(const struct looking *l, const struct service *s,
+			 const struct next_hop *hop)
+{
+	char source[ADDRESS_TEXT], name[SERVICE_NAME];
+	bool taken = false;
+
+	for (size_t i = 0; i < l->b->service_count; i++)
+		taken |= address_equal(&l->b->services[i].address, &hop->source);
+	if (s->mode != WEIR_NAT || s->source.family == hop->source.family || !taken)
+		return;
+	address_format(&hop->source, source);
+	service_format_name(s, name);
+	report(l->d, "source", WARN,
+	       "packets come to it from %s, a service's address: if it has that too, as for dsr, it "
+	       "drops them",
+	       source);
+	advise(l->d, "%s service set %s source ADDR, before it has backends", weir(l->d), name);
 }
 
 static void check_found(struct looking *l, const struct service *s, const struct backend *b,
@@ -272,6 +292,7 @@ static void check_found(struct looking *l, const struct service *s, const struct
 	}
 	if (s->mode == WEIR_DSR_IPIP)
 		check_room(l, s, b, hop);
+	check_source(l, s, hop);
 	check_egress(l, hop);
 }
 

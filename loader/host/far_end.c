@@ -5,18 +5,24 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "netlink.h"
 
 #define NOT_ASSIGNED (-1)
+/* For so long what was not found is not looked for again: longer than most commands take, and no trouble
+ * to what goes on. */
+#define FRESH_NS 10000000000ull
 
 static int on_id(const struct nlmsghdr *message, void *data)
 {
@@ -44,49 +50,118 @@ static __s32 id_of(int namespace)
 	return netlink_ask(NETLINK_ROUTE, request, on_id, &id) ? NOT_ASSIGNED : id;
 }
 
-/* `last` is the one looked at before: processes of one namespace often stand together. */
-static int open_if(const char *path, __s32 id, ino_t *last)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
+/* Where the namespaces are, and what number ours has for each: found out for all at once, as that takes
+ * a look at every process. Paths, as descriptors would keep them alive. */
+struct place {
+	ino_t inode;
+	__s32 id;
+	char path[sizeof("/run/netns/") + NAME_MAX];
+};
 
-	if (fd < 0)
-		return -1;
-	if (!fstat(fd, &st) && st.st_ino != *last) {
-		if (id_of(fd) == id)
-			return fd;
-		*last = st.st_ino;
-	}
-	close(fd);
-	return -1;
+static struct {
+	struct place *item;
+	size_t count, room;
+	__u64 since_ns;
+} known;
+
+static bool is_known(ino_t inode)
+{
+	for (size_t i = 0; i < known.count; i++)
+		if (known.item[i].inode == inode)
+			return true;
+	return false;
 }
 
-/* The one among these entries' namespaces that has the number; -1: none. */
-static int search(const char *directory, const char *file, bool processes, __s32 id)
+static struct place *new_place(void)
+{
+	if (known.count == known.room) {
+		size_t room = known.room ? 2 * known.room : 16;
+		struct place *grown = reallocarray(known.item, room, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		known.item = grown;
+		known.room = room;
+	}
+	return &known.item[known.count++];
+}
+
+static void look_at(const char *path)
+{
+	struct place *place;
+	struct stat st;
+	int fd;
+
+	if (stat(path, &st) || is_known(st.st_ino))
+		return;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	place = fd >= 0 ? new_place() : NULL;
+	if (place) {
+		*place = (struct place){.inode = st.st_ino, .id = id_of(fd)};
+		snprintf(place->path, sizeof(place->path), "%s", path);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+static void look_in(const char *directory, const char *file, bool processes)
 {
 	DIR *dir = opendir(directory);
 	struct dirent *entry;
-	ino_t last = 0;
-	int fd = -1;
 
-	while (dir && fd < 0 && (entry = readdir(dir))) {
-		char path[PATH_MAX];
+	while (dir && (entry = readdir(dir))) {
+		char path[sizeof(known.item->path)];
 
 		if (processes ? !isdigit(entry->d_name[0]) : entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "%s/%s%s", directory, entry->d_name, file);
-		fd = open_if(path, id, &last);
+		if (snprintf(path, sizeof(path), "%s/%s%s", directory, entry->d_name, file) <
+		    (int)sizeof(path))
+			look_at(path);
 	}
 	if (dir)
 		closedir(dir);
-	return fd;
+}
+
+static void look_around(void)
+{
+	known.count = 0;
+	look_in("/run/netns", "", false);
+	look_in("/proc", "/ns/net", true);
+	known.since_ns = clock_now_ns();
+}
+
+/* `*stale`: it is no longer where it was found. */
+static int open_known(__s32 id, bool *stale)
+{
+	*stale = false;
+	for (size_t i = 0; i < known.count; i++) {
+		int fd;
+
+		if (known.item[i].id != id)
+			continue;
+		fd = open(known.item[i].path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && id_of(fd) == id)
+			return fd;
+		if (fd >= 0)
+			close(fd);
+		*stale = true;
+	}
+	return -1;
 }
 
 static int far_namespace(__s32 id)
 {
-	int fd = search("/run/netns", "", false, id);
+	bool stale;
+	int fd;
 
-	return fd >= 0 ? fd : search("/proc", "/ns/net", true, id);
+	if (!known.since_ns || clock_now_ns() - known.since_ns > FRESH_NS)
+		look_around();
+	fd = open_known(id, &stale);
+	if (fd < 0 && stale) {
+		look_around();
+		fd = open_known(id, &stale);
+	}
+	return fd;
 }
 
 /* Results and errnos, -125 to 127, as an exit status. */

@@ -375,6 +375,24 @@ int instance_names(char ***names)
 	return count;
 }
 
+bool instance_beside(const struct instance *in, const char *name, struct instance *other)
+{
+	struct instance_record here, record;
+
+	*other = (struct instance){.lock = -1};
+	if (!strcmp(name, in->name))
+		return false;
+	snprintf(other->name, sizeof(other->name), "%s", name);
+	snprintf(other->dir, sizeof(other->dir), ROOT "/%s", pin_name(name));
+	if (describe_namespace(&here) ||
+	    pin_read(instance_path(other, RECORD), &record, sizeof(record))) {
+		forget_failure();
+		return false;
+	}
+	other->exists = record.netns == here.netns && record.cookie == here.cookie;
+	return other->exists;
+}
+
 const char *instance_path(const struct instance *in, const char *format, ...)
 {
 	static char path[4][PATH_MAX + 64];

@@ -41,6 +41,10 @@ void instance_close(struct instance *in);
 /* Names of all instances on this host, sorted, in an array the caller frees with its members. */
 int instance_names(char ***names);
 
+/* Whether the instance of this name is another one of the namespace that `in` is of: `other` is for a
+ * look then, while `in` is locked. */
+bool instance_beside(const struct instance *in, const char *name, struct instance *other);
+
 /* Path of a pin below the instance's directory; the result is valid until the next call but 3. */
 const char *instance_path(const struct instance *in, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

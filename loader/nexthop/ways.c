@@ -8,6 +8,7 @@
 #include "loader/attach/device.h"
 #include "loader/attach/polling.h"
 #include "loader/base/error.h"
+#include "loader/host/ifindexes.h"
 
 #define FIRST_WAIT_MS 2
 
@@ -113,36 +114,43 @@ void ways_look(struct ways *ways, unsigned int ms)
 	next_hops_in_one_go(false);
 }
 
-static bool takes_frames(const struct instance *in, __u32 ifindex)
+static bool wants_frames(const struct way *way)
 {
-	struct netdev dev;
-
-	if (netdev_by_index(ifindex, &dev)) {
-		forget_failure();
-		return false;
-	}
-	polling_begin(in, &dev);
-	return dev.xdp_known && dev.xdp_target;
+	return way->known && way->hop.reachable && way->hop.via_tc;
 }
 
-/* Many are by one device, which is asked for once in a row. */
-void ways_prepare(struct ways *ways, const struct instance *in)
+/* Many are by few devices: each of these is made to once. */
+static void prepare(struct ways *ways, const struct instance *in, unsigned int ms)
 {
-	__u32 last = 0;
-	bool takes = false;
+	struct ifindexes seen = {}, taking = {};
+	double end = now_ms() + ms;
 
-	for (size_t i = 0; i < ways->count; i++) {
+	for (size_t i = 0; i < ways->count && now_ms() < end; i++) {
 		struct next_hop *hop = &ways->way[i].hop;
 
-		if (!ways->way[i].known || !hop->reachable || !hop->via_tc)
+		if (!wants_frames(&ways->way[i]))
 			continue;
-		if (!last && !devices_transmit(in, 0))
-			return;
-		if (hop->ifindex != last)
-			takes = takes_frames(in, hop->ifindex);
-		last = hop->ifindex;
-		hop->via_tc = !takes;
+		if (ifindexes_add(&seen, hop->ifindex) && polling_begin_at(in, hop->ifindex))
+			ifindexes_add(&taking, hop->ifindex);
+		hop->via_tc = !ifindexes_have(&taking, hop->ifindex);
 	}
+	ifindexes_free(&seen);
+	ifindexes_free(&taking);
+}
+
+void ways_prepare(struct ways *ways, const struct instance *in, unsigned int ms)
+{
+	struct ifindexes transmitting;
+	bool wanted = false;
+
+	for (size_t i = 0; i < ways->count && !wanted; i++)
+		wanted = wants_frames(&ways->way[i]);
+	if (!wanted)
+		return;
+	devices_transmitting(in, &transmitting);
+	if (transmitting.count)
+		prepare(ways, in, ms);
+	ifindexes_free(&transmitting);
 }
 
 const struct next_hop *ways_hop(const struct ways *ways, const struct address *to)

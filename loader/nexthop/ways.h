@@ -34,8 +34,9 @@ int ways_find(struct ways *ways, unsigned int wait_ms);
  * stay unknown. Neighbours are kept resolved from now on. */
 void ways_look(struct ways *ways, unsigned int ms);
 
-/* Far ends that have to poll so that a device on one of the ways takes XDP frames are made to. */
-void ways_prepare(struct ways *ways, const struct instance *in);
+/* Far ends that have to poll so that a device on one of the ways takes XDP frames are made to, as
+ * many as `ms` allow: TC transmits by the others. */
+void ways_prepare(struct ways *ways, const struct instance *in, unsigned int ms);
 
 /* NULL: not among them, or nothing could be found out. */
 const struct next_hop *ways_hop(const struct ways *ways, const struct address *to);

@@ -67,7 +67,7 @@ static int check_source(const struct netdev *source, const struct netdev *target
 static const char *needs_tc(const struct netdev *source, const struct netdev *target,
 			    enum attach_mode mode)
 {
-	if (!takes_xdp(target))
+	if (!takes_xdp(target) && !polling_would_do(target))
 		return "the target takes no XDP frames";
 	return xdp_may_need_tc(source, mode);
 }
@@ -195,24 +195,25 @@ static const struct redirect_target *find(const struct table_names *names, const
 	return NULL;
 }
 
+static bool comes_in(const struct rule *r, const struct ifindexes *transmitting)
+{
+	return *r->dev ? ifindexes_have(transmitting, r->dev_ifindex) : transmitting->count > 0;
+}
+
 void redirects_prepare(const struct instance *in, const struct rule_set *set)
 {
-	__u32 last = 0;
-	struct netdev target;
+	struct ifindexes transmitting, seen = {};
 
-	for (size_t i = 0; i < set->count; i++) {
+	devices_transmitting(in, &transmitting);
+	for (size_t i = 0; i < set->count && transmitting.count; i++) {
 		const struct rule *r = &set->rules[i];
-		__u32 ifindex = r->action == WEIR_A_REDIRECT ? r->target_ifindex : 0;
 
-		if (!ifindex || ifindex == last || (*r->dev && !r->dev_ifindex) ||
-		    !devices_transmit(in, r->dev_ifindex))
-			continue;
-		last = ifindex;
-		if (netdev_by_index(ifindex, &target))
-			forget_failure();
-		else
-			polling_begin(in, &target);
+		if (r->action == WEIR_A_REDIRECT && comes_in(r, &transmitting) &&
+		    ifindexes_add(&seen, r->target_ifindex))
+			polling_begin_at(in, r->target_ifindex);
 	}
+	ifindexes_free(&transmitting);
+	ifindexes_free(&seen);
 }
 
 bool redirects_outdated(const struct rule *rule)

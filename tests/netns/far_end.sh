@@ -35,6 +35,10 @@ far_ends() {
 	} | awk '/generic-receive-offload|tx-vlan-(stag-hw-insert|offload)/ { printf "%s ", $2 }'
 }
 
+held() {
+	[ "$(far_ends)" = "$HELD" ]
+}
+
 services() {
 	weir service add tcp $VIP4:80 mode nat && weir backend add tcp $VIP4:80 10.9.2.1 &&
 		weir service add tcp "[$VIP6]:80" mode nat &&
@@ -94,7 +98,7 @@ by_driver "on again"
 at_client ethtool -K eth0 gro off
 background "$host" timeout 60 "$WEIR" -n "$host" run -i 0.1
 runs=$!
-await 5 test "$(far_ends)" = "$HELD"
+await 5 held
 sleep 0.5
 equal "and so does weir run" "$HELD" "$(far_ends)"
 kill -INT $runs
@@ -177,4 +181,106 @@ check "within reach it is" weir attach eth0
 equal "seen to" "on off off" "$(far_ends | cut -d ' ' -f 1-3)"
 weir detach --all >/dev/null
 equal "as it was" "$AS_MADE" "$(far_ends)"
+check "no pins are left" no_pins
+
+weir attach eth0 >/dev/null 2>&1
+services >/dev/null 2>&1
+check "out of reach: services go" unreachable service del tcp $VIP4:80
+check "both" unreachable service del tcp "[$VIP6]:80"
+equal "what cannot be put back stays" "on off off" "$(far_ends | cut -d ' ' -f 1-3)"
+check "until a command reaches it" weir rule flush
+equal "as it was" "$AS_MADE" "$(far_ends)"
+services >/dev/null 2>&1
+says "or gives up, and says so" 'stays on: that is out of reach' unreachable detach --all
+check "no pins are left" no_pins
+at_client ethtool -K eth0 gro off txvlan on tx-vlan-stag-hw-insert on
+
+# Without TC: what a far end does not take now, it will.
+services >/dev/null 2>&1
+check "XDP alone" weir attach eth0 --xdp-only
+check "on both sides" weir attach eth1 --xdp-only
+equal "far ends are seen to" "$HELD" "$(far_ends)"
+check "both families are served" answers
+weir detach --all >/dev/null
+weir attach eth0 --xdp-only >/dev/null
+check "the other way round" services
+equal "as well" "on off off on on on " "$(far_ends)"
+no_services >/dev/null
+ip link add eth5 netns "$host" type veth peer name eth5 netns "$hidden"
+ip -n "$host" link set eth5 up
+ip -n "$host" address add 10.9.5.2/24 dev eth5
+ip -n "$host" neigh replace 10.9.5.1 dev eth5 lladdr 02:00:00:00:00:09
+weir service add tcp $VIP4:80 mode nat >/dev/null
+check_not "a far end that is down takes nothing" weir backend add tcp $VIP4:80 10.9.2.1 10.9.5.1
+equal "which changes none" "on off off off on on " "$(far_ends)"
+weir detach --all >/dev/null
+equal "as it was" "$AS_MADE" "$(far_ends)"
+
+# Packets of the other instance come in by eth2.
+other() {
+	"$WEIR" -n "$host" --instance "$RUN-other" "$@"
+}
+
+others() {
+	other -j status | jq -r '[.offloads[] | select(.offload == "rx-gro") | .device + " " + .now] | join(" ")'
+}
+
+other_holds() {
+	[ "$(others)" = "eth1 on" ]
+}
+
+ip link add eth2 netns "$host" type veth peer name eth2 netns "$hidden"
+ip -n "$host" link set eth2 up
+at_client ip link set eth2 up
+weir attach eth0 >/dev/null
+weir rule add redirect eth1 dev eth0 proto udp >/dev/null
+check "another instance" other attach eth2
+check "redirects there, too" other rule add redirect eth1 dev eth2 proto udp
+equal "and relies on what the first one switched" "eth1 on" "$(others)"
+weir detach --all >/dev/null
+equal "which stays while it does" on "$(far_ends | cut -d ' ' -f 4)"
+inside "$server" ethtool -K eth0 gro off
+equal "status tells what is" "eth1 off" "$(others)"
+other detach --all >/dev/null
+inside "$server" ethtool -K eth0 gro on
+other attach eth2 >/dev/null
+other rule add redirect eth1 dev eth2 proto udp >/dev/null
+equal "what polls by itself is not weir's" "" "$(others)"
+inside "$server" ethtool -K eth0 gro off
+background "$host" timeout 60 "$WEIR" -n "$host" --instance "$RUN-other" run -i 0.1
+runs=$!
+await 5 other_holds
+equal "until it ceases: weir run makes it go on" "eth1 on" "$(others)"
+kill -INT $runs
+wait $runs
+other detach --all >/dev/null
+equal "as it was" "$AS_MADE" "$(far_ends)"
+
+at_client ethtool -K eth0 gro on
+weir attach eth0 >/dev/null
+services >/dev/null 2>&1
+at_client ethtool -K eth0 gro off
+check "an attached device's own far end" timeout --preserve-status -s INT 1 "$WEIR" -n "$host" run -i 0.1
+equal "is looked after, too" "on off off on on on " "$(far_ends)"
+weir detach --all >/dev/null
+equal "as it was" "$AS_MADE" "$(far_ends)"
+
+gro_of_q0() {
+	at_client ethtool -k q0 | awk '/generic-receive-offload/ { print $2 }'
+}
+
+ip link add q0 netns "$host" numrxqueues 1 numtxqueues 1 type veth \
+	peer name q0 netns "$hidden" numrxqueues 1 numtxqueues 4
+ip -n "$host" link set q0 up
+weir attach eth0 >/dev/null
+weir rule add redirect q0 dev eth0 proto udp >/dev/null
+equal "a far end that is down is left alone" off "$(gro_of_q0)"
+at_client ip link set q0 up
+check "it is up: the next command" weir rule add pass proto tcp
+equal "has it poll" on "$(gro_of_q0)"
+holds "and take frames" \
+	'.findings[] | select(.check == "redirect-target" and (.found | test("by the driver"))) | true' \
+	weir -j doctor q0
+weir detach --all >/dev/null
+equal "as it was" off "$(gro_of_q0)"
 check "no pins are left" no_pins

@@ -275,7 +275,10 @@ static void test_egress(void **state)
 	set_up("10.99.0.1", WEIR_NAT, "10.9.0.2");
 	examine(1);
 	assert_found("egress", "warn", "wa takes no XDP frames, for its far end does not poll");
-	assert_remedy("egress", "weir attach wa, which sees to its far end where something is sent");
+	assert_remedy(
+		"egress",
+		"'weir attach DEV' of an attached device, or any other change, sees to its far "
+		"end");
 	run("nsenter --net=/proc/%d/ns/net ethtool -K wb gro on", far);
 }
 
