@@ -11,7 +11,7 @@ set -uo pipefail
 
 build=$1
 shift
-kinds=${*:-unit datapath balance netns}
+kinds=${*:-unit datapath balance netns docker}
 cd "$(dirname "$0")/.." || exit 2
 if [ "$kinds" != unit ] && [ "$(id -u)" != 0 ]; then
 	echo "run.sh: these tests need root: sudo make test; 'make unit' needs none" >&2
