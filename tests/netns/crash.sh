@@ -49,11 +49,12 @@ obeyed() {
 }
 
 # How long the command takes, undisturbed; then in every round: kill it on its way, look, go on with
-# a change, look again.
+# a change, look again. Until two were killed: where it gets through it takes less than it was given.
 survives() { # BEFORE WEIR-ARGUMENTS...
-	local round begin takes
+	local round begin takes before
 	killed=0
-	for round in $(seq 0 "$ROUNDS"); do
+	for round in $(seq 0 $((ROUNDS * 6))); do
+		[ "$round" -le "$ROUNDS" ] || [ $killed -lt 2 ] || break
 		echo "--- round $round"
 		$1 >/dev/null 2>&1
 		if [ "$round" = 0 ]; then
@@ -62,10 +63,12 @@ survives() { # BEFORE WEIR-ARGUMENTS...
 			takes=$(($(milliseconds) - begin))
 			continue
 		fi
+		before=$killed
 		killed_weir "$takes" "${@:2}"
+		[ $killed != "$before" ] || takes=$((takes * 3 / 4))
 		sound && ${then:-change} && sound && ${after:-:} || return
 	done
-	echo "$killed of $ROUNDS were killed, within $takes ms"
+	echo "$killed were killed, within $takes ms"
 	[ "$killed" -ge 2 ]
 }
 

@@ -150,9 +150,10 @@ kill_one() { # MOST_MS ARGUMENTS...
 }
 
 storm() { # MOST_MS BEFORE COMMAND AFTER
-	local i
+	local i rounds=${ROUNDS:-8}
 	killed=0
-	for i in $(seq "${ROUNDS:-8}"); do
+	for i in $(seq $((rounds * 6))); do
+		[ "$i" -le "$rounds" ] || [ $killed -lt 2 ] || break
 		$2 >/dev/null || return
 		# shellcheck disable=SC2086
 		kill_one "$1" $3
