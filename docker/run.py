@@ -26,6 +26,8 @@ from machine import machine  # noqa: E402
 QUICK_WAYS = ("course", "tuned", "nft", "tuned+sock", "nat-native", "dsr-l2-generic")
 NO_ENGINE = 77  # the exit status that tells a test to skip
 STARTED = time.monotonic()
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RESULTS = ("result.json", "table.txt", "chart.svg", "cost.txt")
 
 
 class Interrupted(BaseException):
@@ -46,12 +48,14 @@ def arguments():
         prog="docker/run.py", description=__doc__,
         epilog="WEIR_DEMO_NAME, WEIR_DEMO_NET4 (10.99.77) and WEIR_DEMO_NET6 (fd99:77:) name the "
         "project and its networks; WEIR_DEMO_BASE is an image of Debian to build from. "
-        f"Exit status: 0 done, 1 failed, {NO_ENGINE} no Docker engine can run here.")
+        f"Exit status: 0 done, 1 failed, {NO_ENGINE} no Docker engine can run here. All of it "
+        "takes about ten minutes; its images stay for the next run.")
     parser.add_argument("--rounds", type=number(int, 1), help="rounds of all ways (3)")
     parser.add_argument("--seconds", type=number(float, 0.1), help="length of a run (1)")
     parser.add_argument("--only", type=some_of(keys), metavar="WAY,...",
                         help=f"only these ways: {', '.join(keys)}")
-    parser.add_argument("--family", choices=("4", "6", "both"), default="both")
+    parser.add_argument("--family", choices=("4", "6", "both"), default="both",
+                        help="IPv4, IPv6 or both (both)")
     parser.add_argument("--skip", type=some_of(ACTS), default=[], metavar="ACT,...",
                         help=f"leave out of {', '.join(ACTS)}")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(ROOT, "build/docker-demo"),
@@ -102,13 +106,17 @@ def alone(name):
 
 
 def heed_signals():
-    """The first one ends the demo; those after it do not end the clearing up."""
+    """The first one ends the demo, but none ends the clearing up."""
     def handler(number, _frame):
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, lambda *_: None)
+        heed_no_signals()
         raise Interrupted(signal.Signals(number))
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in SIGNALS:
         signal.signal(each, handler)
+
+
+def heed_no_signals():
+    for each in SIGNALS:
+        signal.signal(each, lambda *_: None)
 
 
 def perform(site, options):
@@ -126,8 +134,7 @@ def perform(site, options):
 
 
 def measure(site, options):
-    say(f"{len(options.ways) * len(options.families)} ways, {options.rounds} rounds of "
-        f"{options.seconds:g} s each")
+    say(f"{len(options.ways) * len(options.families)} ways, {report.rounds(vars(options))} each")
     return rounds.measure(site, options.rounds, options.seconds, say, options.ways)
 
 
@@ -138,7 +145,10 @@ def attach(site, options):
 
 def check_wire(site, options):
     say("checksums on the wire, and what is left after a detach")
-    return wire.check(site, options.ways)
+    found = wire.check(site, options.ways)
+    say(f"{found['frames']} frames checked, {found['bad']} bad; {len(found['put_back'])} devices "
+        "are as they were")
+    return found
 
 
 ACTS = {"show": lambda site, options: show.show(site, tell),
@@ -152,8 +162,12 @@ def write(result, options):
         texts["table.txt"] = report.table(result)
         if any(way.get("ratio_to_course") for way in result["ways"]):
             texts["chart.svg"] = chart.svg(result)
+        else:
+            say("no chart: its unit is the way called course")
     if "cost" in result:
         texts["cost.txt"] = cost.table(result["cost"])
+    for name in RESULTS:
+        (options.out / name).unlink(missing_ok=True)  # of an earlier run
     for name, text in texts.items():
         if name.endswith(".txt"):
             tell("\n" + text)
@@ -170,11 +184,21 @@ def how_to_use(site):
     tell(f"The containers are up. For example:\n"
          f"  docker exec {site.container('weir')} weir attach eth0\n"
          f"  docker exec {site.container('client')} wrk -d1s {site.url(site.address('tuned', 4))}\n"
-         f"They go by: {shlex.quote(sys.argv[0])} --clean")
+         f"They go by: sudo {own_variables()}{shlex.quote(sys.argv[0])} --clean")
+
+
+def own_variables():
+    """What must be set again to mean the same containers."""
+    own = [f"{name}={shlex.quote(os.environ[name])}"
+           for name in ("WEIR_DEMO_NAME", "WEIR_DEMO_NET4", "WEIR_DEMO_NET6") if name in os.environ]
+    return f"env {' '.join(own)} " if own else ""
 
 
 def demo(options, name):
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"--out {options.out}: {error.strerror}") from None
     with contextlib.ExitStack() as clear_up:
         clear_up.callback(daemon.stop, name)
         provide(name, options.out, say)
@@ -184,6 +208,7 @@ def demo(options, name):
         images.build(docker, name, say)
         say("containers")
         clear_up.callback(site.down)
+        clear_up.callback(heed_no_signals)  # the first of these to be called
         site.up()
         say("they serve")
         result = perform(site, options)
@@ -221,5 +246,6 @@ if __name__ == "__main__":
         print(f"docker-demo: {failure}", file=sys.stderr)
         sys.exit(NO_ENGINE if isinstance(failure, NoEngine) else 1)
     except Interrupted as interrupted:
-        print("docker-demo: interrupted; everything it made is removed", file=sys.stderr)
+        print("docker-demo: interrupted; all that it made is removed but its images",
+              file=sys.stderr)
         sys.exit(128 + interrupted.args[0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A bar chart of all ways as SVG: requests per second as multiples of the course's nginx, the
+"""A bar chart of all ways as SVG: requests per second as multiples of a plain nginx, the
 rounds' median and range. It brings its own background, light or dark as the reader has it; what
 knows no media queries shows the light one."""
 from xml.sax.saxutils import escape
@@ -56,7 +56,7 @@ def colors(of):
 
 
 def head(height):
-    title = "Requests per second, as multiples of nginx set up as in the course"
+    title = "Requests per second, as multiples of nginx as a plain proxy"
     return [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
             f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">',
             f"<style>{STYLE}{colors(LIGHT)}",

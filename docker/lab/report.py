@@ -2,7 +2,7 @@
 """The table of all ways for a terminal."""
 import statistics
 
-HEAD = ("", "requests/s", "× course", "× tuned", "× nft", "p50 ms", "p99 ms", "failed")
+HEAD = ("", "requests/s", "× plain", "× tuned", "× nft", "p50 ms", "p99 ms", "failed")
 
 
 def table(result):
@@ -32,11 +32,14 @@ def rate(spread):
     if not spread:
         return "-"
     low, middle, high = (spread[key] / 1e3 for key in ("min", "median", "max"))
-    return f"{middle:.1f}k ({low:.1f}..{high:.1f})"
+    return f"{middle:.1f}k" + (f" ({low:.1f}..{high:.1f})" if low < high else "")
 
 
 def ratio(spread):
-    return f"{spread['median']:.2f} ({spread['min']:.1f}..{spread['max']:.1f})" if spread else "-"
+    if not spread:
+        return "-"
+    low, middle, high = (spread[key] for key in ("min", "median", "max"))
+    return f"{middle:.2f}" + (f" ({low:.1f}..{high:.1f})" if low < high else "")
 
 
 def median(spread, unit=1, digits=2):
@@ -52,6 +55,10 @@ def notes(result):
     machine = result["machine"]
     lines = [f"Medians (lowest..highest) of {rounds(result)}; ratios are of runs of one round.",
              "p50 and p99 are wrk's, of its whole run. wrk has 2 threads and 100 connections.",
+             "plain: each request is a line in a log and a new connection to a backend, as in "
+             "courses;",
+             "tuned: connections are kept, no log. nft and weir do not look into HTTP: they do "
+             "less.",
              f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs."]
     return lines + [f"IPv{way['family']}, {way['title']}: {remark}"
                     for way in result["ways"] for remark in remarks(way["samples"])]

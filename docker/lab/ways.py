@@ -124,12 +124,12 @@ def with_weir(mode, hook):
 
 WAYS = (
     Way("direct", "one backend, no balancer", straight),
-    proxied("course", "nginx as in the course"),
+    proxied("course", "nginx, plain proxy"),
     proxied("tuned", "nginx, tuned"),
     proxied("stream", "nginx, stream"),
     proxied("haproxy", "haproxy TCP"),
     proxied("nft", "nftables DNAT"),
-    with_sock("course", "course nginx + weir sock"),
+    with_sock("course", "plain nginx + weir sock"),
     with_sock("tuned", "tuned nginx + weir sock"),
     with_weir("nat", "native"),
     with_weir("nat", "generic"),

@@ -54,7 +54,8 @@ static int open_mount(char point[PATH_MAX])
 		return fail(
 			-ENOENT,
 			"no cgroup2 file system is mounted here: mount -t cgroup2 cgroup2 "
-			"/sys/fs/cgroup; where `ip netns exec` hides it, use nsenter --net=...");
+			"/sys/fs/cgroup; where `ip netns exec` hides it, use nsenter --net=...; in a "
+			"container, docker run -v /sys/fs/cgroup:/sys/fs/cgroup:ro");
 	return fd;
 }
 

@@ -74,6 +74,10 @@ static int mount_bpffs(bool change)
 	if (mount("bpf", WEIR_BPFFS, "bpf", 0, "mode=0700"))
 		return fail(-errno, "cannot mount bpffs on %s: %m; try 'mount -t bpf bpf %s'",
 			    WEIR_BPFFS, WEIR_BPFFS);
+	if (!access("/.dockerenv", F_OK) || !access("/run/.containerenv", F_OK))
+		notice("bpffs was mounted inside this container: what is pinned ends with it; 'docker "
+		       "run -v %s:%s' keeps it",
+		       WEIR_BPFFS, WEIR_BPFFS);
 	return 0;
 }
 
