@@ -134,5 +134,6 @@ done
 run "$jobs" "${together[@]}"
 run 1 "${alone[@]}"
 
-echo "$passed passed, $failed failed, $skipped skipped, $SECONDS s"
+echo "in $SECONDS s"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" != 0 ]
