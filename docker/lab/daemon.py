@@ -13,6 +13,7 @@ from lab import firewall
 from lab.tools import NoEngine, finish, last_line
 
 UNITS = ("docker.service", "docker.socket", "containerd.service")
+PIDFILE = pathlib.Path("/run/docker.pid")
 START = 60  # seconds
 STOP = 30
 
@@ -34,6 +35,7 @@ def start(name, work, answers):
         finish(["systemctl", "start", "docker.service"], check=False, timeout=START)
         process, told = None, "systemctl status docker"
     else:
+        forget_killed()
         told = pathlib.Path(work, "dockerd.log")
         with open(told, "wb") as log:
             process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log,
@@ -47,6 +49,19 @@ def start(name, work, answers):
             stop(name)
             raise NoEngine(f"dockerd does not run here: {why} (see {told})")
         time.sleep(0.1)
+
+
+def forget_killed():
+    """One that was killed has left its number, which may be that of something else now; then none
+    starts."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(PIDFILE.read_text(encoding="ascii"))
+        if born(pid) is None or comm(pid) != "dockerd":
+            PIDFILE.unlink()
+
+
+def comm(pid):
+    return pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="ascii", errors="replace").strip()
 
 
 def has_unit():
