@@ -16,11 +16,6 @@ import urllib.parse
 import wrk
 
 
-def cpu_microseconds(cgroup):
-    with open(f"{cgroup}/cpu.stat", encoding="ascii") as stat:
-        return int(dict(line.split() for line in stat)["usage_usec"])
-
-
 def device_bytes():
     with open("/proc/self/net/dev", encoding="ascii") as devices:
         counters = {line.split(":")[0].strip(): line.split(":")[1].split()
@@ -31,7 +26,7 @@ def device_bytes():
 
 def sample(status, cgroup):
     requests = status.requests()
-    return time.monotonic(), requests, cpu_microseconds(cgroup), device_bytes()
+    return time.monotonic(), requests, wrk.cpu_microseconds(cgroup), device_bytes()
 
 
 def become_member(arguments):

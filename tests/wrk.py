@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What wrk says at its end, and nginx's own count of requests, by which any part of wrk's run can
-be timed."""
+"""What wrk says at its end, and nginx's own count of requests and the CPU time of cgroups, by which
+any part of wrk's run can be timed."""
 import http.client
 import re
 import time
@@ -42,6 +42,12 @@ class Status:
     def requests(self):
         """Each reading is a request too, and counts."""
         return int(self.get(self.url.path).split()[9])
+
+
+def cpu_microseconds(cgroup):
+    """What the members of a cgroup have used, by the path of its directory."""
+    with open(f"{cgroup}/cpu.stat", encoding="ascii") as stat:
+        return int(dict(line.split() for line in stat)["usage_usec"])
 
 
 def command(url, seconds, connections, threads, headers):

@@ -143,9 +143,8 @@ def rate(count, groups, seconds):
 
 
 def cpu_microseconds(group):
-    paths = [f"{mount}{group}/cpu.stat" for mount in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")]
-    with open(next(filter(os.path.exists, paths), paths[-1]), encoding="ascii") as stat:
-        return int(dict(line.split() for line in stat)["usage_usec"])
+    paths = [f"{mount}{group}" for mount in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")]
+    return load.tool.cpu_microseconds(next(filter(os.path.exists, paths), paths[-1]))
 
 
 @contextlib.contextmanager
