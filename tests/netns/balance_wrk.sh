@@ -58,7 +58,8 @@ load() { # FAMILY
 	done
 }
 
-# Of a share of p of n connections three standard deviations are 3 * sqrt((1 - p) / (p * n)).
+# Of a share of p of n connections a standard deviation is sqrt((1 - p) / (p * n)): one of some dozen
+# shares is beyond three of them in every tenth run, beyond five in none.
 shares() { # BEFORE AFTER
 	paste <(echo "$1") <(echo "$2") <(printf '%s\n' "${WEIGHTS[@]}") | awk '
 		{ got[NR] = $2 - $1; weight[NR] = $3; n += got[NR]; sum += $3 }
@@ -66,7 +67,7 @@ shares() { # BEFORE AFTER
 			for (i = 1; i <= NR; i++) {
 				p = weight[i] / sum
 				off = got[i] / (n * p) - 1
-				most = 3 * sqrt((1 - p) / (p * n))
+				most = 5 * sqrt((1 - p) / (p * n))
 				if (most < 0.03) most = 0.03
 				if (off > most || -off > most) bad = 1
 				printf "b%d: %d connections, %+.1f %% off its weight (%.1f %% allowed)\n",
