@@ -27,13 +27,13 @@ MULTIARCH    := $(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_CFLAGS   := -target bpf -mcpu=v3 -std=gnu11 -O2 -g -Wall -Wextra \
 		$(if $(MULTIARCH),-idirafter /usr/include/$(MULTIARCH)) $(BPF_DEFS)
 
-BPF_SOURCES  := $(wildcard xdp/*.bpf.c tc/*.bpf.c sockops/*.bpf.c)
+BPF_SOURCES  := $(wildcard xdp/*.bpf.c tc/*.bpf.c sockops/*.bpf.c trace/*.bpf.c)
 SKELETONS    := $(patsubst %.bpf.c,$(B)/%.skel.h,$(notdir $(BPF_SOURCES)))
-SOURCES      := $(wildcard loader/*.c loader/*/*.c)
+SOURCES      := $(wildcard loader/*.c loader/*/*.c loader/*/*/*.c)
 OBJECTS      := $(SOURCES:%.c=$(B)/%.o)
 LIBRARY      := $(filter-out $(B)/loader/main.o,$(OBJECTS))
 
-vpath %.bpf.c xdp tc sockops
+vpath %.bpf.c xdp tc sockops trace
 
 .PHONY: all weir clean install uninstall deps demo demo-sock docker-demo test bench lint sanitize
 .DELETE_ON_ERROR:

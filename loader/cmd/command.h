@@ -51,5 +51,6 @@ int cmd_sock_attach(struct args *args);
 int cmd_sock_detach(struct args *args);
 int cmd_sock_list(struct args *args);
 int cmd_sock_why(struct args *args);
+int cmd_tcp_states(struct args *args);
 
 #endif

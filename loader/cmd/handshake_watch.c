@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "command.h"
 #include "loader/attach/device.h"
 #include "loader/base/error.h"
 #include "loader/watch/handshakes.h"
 #include "loader/host/netdev.h"
+#include "loader/out/endpoint.h"
 #include "loader/out/out.h"
 #include "loader/base/ticker.h"
 
@@ -99,34 +99,6 @@ static int parse(struct watching *w, struct args *args)
 
 /* ---- one line ---- */
 
-static json_t *time_json(__u64 monotonic_ns)
-{
-	struct timespec wall, monotonic;
-	struct tm utc;
-	char day[32], text[48];
-	__s64 ns;
-
-	clock_gettime(CLOCK_REALTIME, &wall);
-	clock_gettime(CLOCK_MONOTONIC, &monotonic);
-	ns = (wall.tv_sec - monotonic.tv_sec) * 1000000000ll + wall.tv_nsec - monotonic.tv_nsec +
-	     monotonic_ns;
-	wall.tv_sec = ns / 1000000000;
-	gmtime_r(&wall.tv_sec, &utc);
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(text, sizeof(text), "%s.%06lldZ", day, (long long)(ns % 1000000000 / 1000));
-	return json_string(text);
-}
-
-static json_t *end_json(const __be32 address[4], __be16 port, __u8 family)
-{
-	char text[INET6_ADDRSTRLEN], all[INET6_ADDRSTRLEN + 10];
-
-	inet_ntop(family == 4 ? AF_INET : AF_INET6, family == 4 ? &address[3] : address, text,
-		  sizeof(text));
-	snprintf(all, sizeof(all), family == 4 ? "%s:%u" : "[%s]:%u", text, ntohs(port));
-	return json_string(all);
-}
-
 static const char *device_name(const struct watching *w, __u32 ifindex)
 {
 	for (size_t i = 0; i < w->device_count; i++)
@@ -158,11 +130,11 @@ static json_t *event_json(const struct watching *w, const struct weir_handshake_
 	bool established = e->kind == WEIR_EVENT_ESTABLISHED;
 	json_t *row = json_object();
 
-	json_object_set_new(row, "time", time_json(e->ns));
+	json_object_set_new(row, "time", out_time(e->ns));
 	json_object_set_new(row, "device", out_string(device_name(w, e->ifindex)));
 	json_object_set_new(row, "role", json_string(e->role == WEIR_CLIENT ? "client" : "server"));
-	json_object_set_new(row, "client", end_json(e->client, e->client_port, e->family));
-	json_object_set_new(row, "server", end_json(e->server, e->server_port, e->family));
+	json_object_set_new(row, "client", out_end(e->client, ntohs(e->client_port), e->family));
+	json_object_set_new(row, "server", out_end(e->server, ntohs(e->server_port), e->family));
 	json_object_set_new(row, "outcome",
 			    json_string(e->kind < WEIR_EVENTS ? outcomes[e->kind] : "?"));
 	json_object_set_new(row, "syn_to_synack_us",

@@ -10,7 +10,7 @@
 
 TREE=$SCRATCH/tree
 mkdir "$TREE"
-cp -a Makefile loader xdp tc sockops tests "$TREE"
+cp -a Makefile loader xdp tc sockops trace tests "$TREE"
 
 another() { # NAME MAKE-VARIABLES...
 	(cd "$TREE" && build_another "$TREE/$1" "${@:2}") && cp "$TREE/$1/weir" "$SCRATCH"/"$1"

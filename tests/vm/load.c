@@ -23,6 +23,7 @@
 #include "loader/balance/maps.h"
 #include "loader/base/error.h"
 #include "loader/sock/probe.h"
+#include "loader/tcp/tracers.h"
 
 #define LOOPBACK   1
 #define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)
@@ -247,6 +248,41 @@ static void load_sockets(void)
 	load_tend();
 }
 
+/* Each as for lines, as for a summary, and with all filters at once; what a hook's absence leaves out is
+ * said by notices. */
+static void load_tracer(const struct tracer *tracer)
+{
+	static const struct weir_trace_config kinds[] = {
+		{.lines = 1},
+		{.counted = 1},
+		{.lines = 1,
+		 .counted = 1,
+		 .filter = {.netns = 1,
+			    .pid = 1,
+			    .cgroup = 1,
+			    .family = 4,
+			    .port_ranges = 16,
+			    .peer_ranges = 16,
+			    .peer_bits = 120,
+			    .min_ns = 1}},
+	};
+	static const char *const names[] = {"lines", "summary", "all filters"};
+	char name[64];
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		struct trace_run run;
+		int err = trace_start(&run, tracer, &kinds[i], NULL, NULL);
+
+		if (err)
+			printf("# %s\n", failure());
+		else
+			trace_end(&run);
+		snprintf(name, sizeof(name), "%s, %s", tracer->name, names[i]);
+		report("tracer", name, err);
+		forget_failure();
+	}
+}
+
 static int libbpf_says(enum libbpf_print_level level, const char *format, va_list args)
 {
 	static char text[1 << 20];
@@ -270,6 +306,8 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tc_cases) / sizeof(*tc_cases); i++)
 		load_tc(&tc_cases[i]);
 	load_sockets();
+	for (int i = 0; i < tracer_count; i++)
+		load_tracer(tracers[i]);
 	printf("1..%d\n", number);
 	return failed > 0;
 }

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The words that every command of `weir tcp` understands. */
+#ifndef WEIR_CMD_TCP_OPTIONS_H
+#define WEIR_CMD_TCP_OPTIONS_H
+
+#include "session.h"
+
+enum tcp_pinning {
+	NOT_PINNED,
+	PIN,	/* begin to collect in the background */
+	PINNED, /* show what was collected */
+	UNPIN,
+};
+
+struct tcp_options {
+	struct weir_trace_filter filter;
+	struct cgroup cgroup; /* .fd < 0: none was named */
+	enum tcp_pinning pinning;
+	bool summary; /* instead of lines */
+	bool overhead;
+	bool filtered;	 /* any filter was named */
+	double interval; /* seconds; 0: not given */
+	double seconds;	 /* how long; 0: until interrupted */
+	long count;	 /* lines or summaries; 0: no end */
+};
+
+/* 0 or < 0 with a misuse() line; options_close() after either. */
+int tcp_options_parse(struct tcp_options *o, const struct tcp_command *command, struct args *args);
+void tcp_options_close(struct tcp_options *o);
+
+#endif

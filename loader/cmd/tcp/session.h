@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What all commands of `weir tcp` have in common: filters, pace, lines or summary, --pin and its kin,
+ * --overhead. A command says what it is made of, and tcp_session() does the rest.
+ */
+#ifndef WEIR_CMD_TCP_SESSION_H
+#define WEIR_CMD_TCP_SESSION_H
+
+#include "loader/base/args.h"
+#include "loader/out/out.h"
+#include "loader/trace/run.h"
+
+struct tcp_command {
+	const struct tracer *tracer;
+
+	/* Lines. `row` makes one of an event; NULL: it is not to be shown. */
+	const struct table *line; /* NULL: there are none */
+	json_t *(*row)(struct trace_run *run, const void *event, size_t size);
+	/* Rows that no event brings: asked once a second, an array or NULL. May be NULL. */
+	json_t *(*rows)(struct trace_run *run);
+
+	/* The summary of what was counted in the last `seconds`, since the last call; 0: since the
+	 * tracer began. The first call of a pinned run with seconds > 0 only takes the first reading:
+	 * its result is not shown. */
+	const struct table *tables;
+	int table_count;
+	json_t *(*summary)(struct trace_run *run, double seconds);
+	double interval; /* without -i, when summaries are the default; 0: one, when interrupted */
+
+	/* Takes an option of its own: 1; 0 when it is not one; < 0 with a misuse() line. */
+	int (*option)(void *settings, struct args *args);
+	void *settings; /* becomes run->settings */
+	bool min;	/* --min is understood */
+	bool no_pin;	/* there is nothing to collect in the background */
+};
+
+int tcp_session(const struct tcp_command *command, struct args *args);
+
+#endif

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+/* weir tcp states: every change of state, with the time spent in the old one. */
+#include "loader/tcp/states.h"
+
+#include "loader/cmd/command.h"
+#include "session.h"
+
+static const struct column line_columns[] = {
+	COLUMN("time", "Time", UNIT_TEXT, .width = 27),
+	COLUMN("pid", "PID", UNIT_NUMBER, .width = 7),
+	COLUMN("comm", "Comm", UNIT_TEXT, .width = 12),
+	COLUMN("local", "Local", UNIT_TEXT, .width = 21),
+	COLUMN("remote", "Remote", UNIT_TEXT, .width = 21),
+	COLUMN("old_state", "Old state", UNIT_TEXT, .width = 11),
+	COLUMN("new_state", "New state", UNIT_TEXT, .width = 11),
+	COLUMN("in_old_state_us", "In old", UNIT_US, .width = 8),
+};
+
+static const struct table line = {COLUMNS(line_columns)};
+
+static const struct column change_columns[] = {
+	COLUMN("old_state", "Old state", UNIT_TEXT),
+	COLUMN("new_state", "New state", UNIT_TEXT),
+	COLUMN("changes", "Changes", UNIT_COUNT),
+};
+
+static const struct table changes = {
+	.rows = "changes",
+	.empty = "no socket changed its state",
+	COLUMNS(change_columns),
+};
+
+int cmd_tcp_states(struct args *args)
+{
+	static const struct tcp_command command = {
+		.tracer = &tracer_states,
+		.line = &line,
+		.row = states_row,
+		.tables = &changes,
+		.table_count = 1,
+		.summary = states_summary,
+		.min = true,
+	};
+
+	return tcp_session(&command, args);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A reading of a map whose values are nothing but 64-bit counters: per-CPU ones are summed up. */
+#ifndef WEIR_TRACE_COUNTS_H
+#define WEIR_TRACE_COUNTS_H
+
+#include <linux/types.h>
+#include <stddef.h>
+
+struct counts {
+	size_t key_size, values; /* bytes; counters of each entry */
+	size_t count;
+	void *keys;   /* sorted by their bytes */
+	__u64 *value; /* [count][values] */
+};
+
+/* Hashes and arrays, per CPU or not. 0 or < 0 with a fail() line. To be freed by counts_free(). */
+int counts_read(struct counts *c, int map);
+void counts_free(struct counts *c);
+const void *counts_key(const struct counts *c, size_t i);
+__u64 *counts_value(const struct counts *c, size_t i);
+/* The counters of this key, or NULL. */
+__u64 *counts_find(const struct counts *c, const void *key);
+/* Takes off what was there before, of the same map. */
+void counts_subtract(struct counts *c, const struct counts *before);
+
+#endif

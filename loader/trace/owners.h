@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Whose sockets are, for those that are older than a tracer: a look at the files of all processes. */
+#ifndef WEIR_TRACE_OWNERS_H
+#define WEIR_TRACE_OWNERS_H
+
+#include "trace/abi/trace.h"
+
+struct owners;
+
+/* Reads once. 0 or < 0 with a fail() line. */
+int owners_read(struct owners **owners);
+/* By struct weir_socket's address; NULL: nobody has it open. */
+const struct weir_owner *owners_find(const struct owners *owners, __u64 socket);
+/* Calls fn for each until it returns < 0. */
+int owners_each(const struct owners *owners,
+		int (*fn)(void *arg, __u64 socket, const struct weir_owner *owner), void *arg);
+void owners_free(struct owners *owners);
+
+#endif

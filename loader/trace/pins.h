@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Tracers that go on without a command: see run.h for what is pinned. All under the instance's lock. */
+#ifndef WEIR_TRACE_PINS_H
+#define WEIR_TRACE_PINS_H
+
+#include "run.h"
+
+/* Pins a run that has begun. What a killed command left half pinned gives way; a whole one is -EEXIST with
+ * a fail() line. When it fails nothing stays pinned. */
+int trace_pin(struct trace_run *run, struct instance *in);
+/* Opens the one that is pinned, to be closed by trace_end(). -ENOENT without a fail() line: none is. */
+int trace_open_pinned(struct trace_run *run, const struct tracer *tracer,
+		      const struct instance *in);
+/* Detaches and forgets. -ENOENT without a fail() line: none is pinned. */
+int trace_unpin(const struct tracer *tracer, struct instance *in);
+
+#endif

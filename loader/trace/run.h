@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A tracer, and a run of it: one BPF object of trace/ that either lives with the command, or is pinned
+ * below <instance>/tcp/<tracer>/ and collects at bounded memory until it is unpinned. Who reads maps
+ * need not know which: trace_map() gives the same.
+ *
+ *   <instance>/tcp/<tracer>/
+ *     NAME            each map
+ *     link_PROGRAM    each link
+ *     about           struct weir_trace_about; pinned last: without it the rest is not whole
+ */
+#ifndef WEIR_TRACE_RUN_H
+#define WEIR_TRACE_RUN_H
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "hooks.h"
+#include "loader/host/cgroup.h"
+#include "loader/host/instance.h"
+#include "trace/abi/trace.h"
+
+struct bpf_link;
+struct bpf_object;
+struct trace_run;
+
+#define TRACE_PROGRAMS 12
+#define TRACE_MAPS     16
+
+struct tracer {
+	const char *name; /* of the command and of the pins: "states" */
+	const struct trace_hook *hooks;
+	int hook_count;
+	size_t own_size; /* of run->own, which is zeroed */
+
+	/* Opens the skeleton, keeps it in run->skeleton, stores its own constants and sizes of maps,
+	 * and says what has not to be loaded. `config` is stored by who calls: it is given the place.
+	 * 0 or < 0 with a fail() line. */
+	int (*open)(struct trace_run *run, struct bpf_object **object,
+		    struct weir_trace_config **config);
+	void (*close)(void *skeleton);
+	/* After loading, before and after the programs are attached: what must be in the maps, what is
+	 * there already. May be NULL. */
+	int (*prepare)(struct trace_run *run);
+	int (*begun)(struct trace_run *run);
+	void (*forget)(struct trace_run *run); /* what `own` holds; may be NULL */
+};
+
+struct trace_run {
+	const struct tracer *tracer;
+	struct weir_trace_about about; /* with the filter */
+	bool pinned;		       /* read from pins: nothing is ours to detach */
+	void *own;		       /* the tracer's, from `open` to `forget` */
+	const void *settings; /* what the user chose, as the tracer knows it; NULL when pinned */
+	void *skeleton;	      /* NULL when pinned */
+	struct bpf_object *object; /* the same */
+	struct bpf_link *links[TRACE_PROGRAMS];
+	char programs[TRACE_PROGRAMS][24]; /* names, of all that run */
+	__u32 program_ids[TRACE_PROGRAMS];
+	int program_count;
+	struct {
+		char name[24];
+		int fd;
+	} maps[TRACE_MAPS]; /* that were asked for */
+	int map_count;
+	char pins[PATH_MAX]; /* directory, when pinned */
+};
+
+/* Loads and attaches. What the filter names is the cgroup `cgroup`, NULL: all. A hook that is missing and
+ * not needed is left out, with a notice. 0 or < 0 with a fail() line and nothing left. */
+int trace_start(struct trace_run *run, const struct tracer *tracer,
+		const struct weir_trace_config *config, const struct cgroup *cgroup,
+		const void *settings);
+/* Ends it, when it is not pinned. */
+void trace_end(struct trace_run *run);
+
+/* Of a map of this name, -1 with a fail() line when there is none. The run's own. */
+int trace_map(struct trace_run *run, const char *name);
+
+/* Copies constants of its programs, which begin with struct weir_trace_config: those of a pinned run
+ * tell how it was set up. */
+int trace_constants(const struct trace_run *run, __u32 offset, void *to, __u32 size);
+
+/* What it could not do, since it began. */
+struct trace_lost {
+	__u64 events_lost, records_full, unknown; /* as in struct weir_trace_tally */
+	__u64 missed; /* runs that the kernel left out, as the program ran already */
+};
+int trace_lost_read(struct trace_run *run, struct trace_lost *lost);
+/* {"events_lost", "records_full", "unknown", "missed_runs"} */
+json_t *trace_lost_json(const struct trace_lost *lost);
+
+#endif

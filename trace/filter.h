@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the user wants to see. `config` is constant to the verifier: what is not asked for costs nothing. */
+#ifndef WEIR_TRACE_FILTER_H
+#define WEIR_TRACE_FILTER_H
+
+#include "socket.h"
+
+#define CGROUP_LEVELS 16 /* below the root, as far as filters look */
+
+/* The first constant of each object, where the loader finds it again. */
+const volatile struct weir_trace_config config;
+
+static __always_inline bool in_ranges(const volatile struct weir_trace_ports *range,
+				      unsigned int count, __u16 port)
+{
+	if (!count)
+		return true;
+	for (unsigned int i = 0; i < WEIR_TRACE_RANGES; i++) {
+		if (i >= count)
+			break;
+		if (port >= range[i].from && port <= range[i].to)
+			return true;
+	}
+	return false;
+}
+
+/* The first bits of word i that must be equal; -1: all of them. */
+static __always_inline __u32 peer_mask(unsigned int i)
+{
+	int bits = (int)config.filter.peer_bits - 32 * (int)i;
+
+	return bits <= 0 ? 0 : bits >= 32 ? ~0u : bpf_htonl(~0u << (32 - bits));
+}
+
+static __always_inline bool wanted_peer(const struct weir_ends *e)
+{
+	for (unsigned int i = 0; i < 4; i++)
+		if ((e->remote[i] ^ config.filter.peer[i]) & peer_mask(i))
+			return false;
+	return in_ranges(config.filter.peer_port, config.filter.peer_ranges, e->remote_port);
+}
+
+static __always_inline bool wanted_port(const struct weir_ends *e)
+{
+	return in_ranges(config.filter.port, config.filter.port_ranges, e->local_port);
+}
+
+/* All that the two ends decide. A port that is not chosen yet does not: ask again later. */
+static __always_inline bool wanted_ends(const struct weir_ends *e)
+{
+	if (config.filter.netns && e->netns != config.filter.netns)
+		return false;
+	if (config.filter.family && e->family != config.filter.family)
+		return false;
+	return (!e->local_port || wanted_port(e)) && wanted_peer(e);
+}
+
+/* In a container the loader does not know how deep the named cgroup lies. */
+static __always_inline bool wanted_cgroup(struct sock *sk)
+{
+	struct cgroup *cgroup, *at;
+
+	if (!config.filter.cgroup)
+		return true;
+	cgroup = sk->sk_cgrp_data.cgroup;
+	if (!cgroup)
+		return false;
+	for (int i = 0; i < CGROUP_LEVELS; i++) {
+		if (i > cgroup->level || bpf_core_read(&at, sizeof(at), &cgroup->ancestors[i]))
+			return false;
+		if (BPF_CORE_READ(at, kn, id) == config.filter.cgroup)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool wanted_pid(__u32 pid)
+{
+	return !config.filter.pid || pid == config.filter.pid;
+}
+
+/* Whether a whole socket is worth a record: all but its process, which may not be known yet. */
+static __always_inline bool wanted(struct sock *sk, const struct weir_ends *e)
+{
+	return wanted_ends(e) && wanted_cgroup(sk);
+}
+
+#endif
