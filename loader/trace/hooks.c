@@ -17,15 +17,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/cgroup.h"
-
-static const struct btf *kernel_types(void)
-{
-	static struct btf *btf;
-
-	if (!btf)
-		btf = btf__load_vmlinux_btf();
-	return btf;
-}
+#include "kernel_names.h"
 
 /* tracefs need not be mounted anywhere: this mount is seen by nobody else. */
 static int tracefs(void)
