@@ -58,9 +58,11 @@ struct sock_cgroup_data {
 };
 
 struct file;
+struct sock;
 
 struct socket {
 	struct file *file;
+	struct sock *sk;
 };
 
 struct sock {
@@ -151,7 +153,11 @@ struct tcp_request_sock {
 };
 
 struct seq_file;
-struct task_struct;
+
+struct task_struct {
+	int tgid;
+	char comm[16];
+};
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
@@ -163,6 +169,13 @@ struct bpf_iter__tcp {
 	struct bpf_iter_meta *meta;
 	struct sock_common *sk_common;
 	unsigned int uid;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	unsigned int fd;
+	struct file *file;
 };
 
 #pragma clang attribute pop

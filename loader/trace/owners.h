@@ -9,9 +9,10 @@ struct owners;
 
 /* Reads once. 0 or < 0 with a fail() line. */
 int owners_read(struct owners **owners);
-/* By struct weir_socket's address; NULL: nobody has it open. */
+/* By the address of the socket, listeners too; NULL: nobody has it open. Of several who have, the one
+ * with the lowest PID. */
 const struct weir_owner *owners_find(const struct owners *owners, __u64 socket);
-/* Calls fn for each until it returns < 0. */
+/* Calls fn for each socket until it returns < 0, which is returned; else 0. */
 int owners_each(const struct owners *owners,
 		int (*fn)(void *arg, __u64 socket, const struct weir_owner *owner), void *arg);
 void owners_free(struct owners *owners);

@@ -4,17 +4,14 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "iterator.h"
 #include "loader/base/error.h"
 #include "loader/host/namespaces.h"
 #include "loader/host/netdev.h"
 #include "sockets.skel.h"
-
-#define RECORDS 256 /* read at a time */
 
 struct snapshot {
 	struct sockets_bpf *skel;
@@ -60,45 +57,21 @@ int snapshot_open(struct snapshot **snapshot, const struct weir_trace_filter *fi
 	return 0;
 }
 
-/* A read may end within a record, whose rest comes with the next. */
-static int read_records(const struct visit *v, int fd)
+static int tell(void *arg, const void *record)
 {
-	struct weir_socket record[RECORDS];
-	size_t held = 0, whole;
-	ssize_t n = 0;
-	int err = 0;
+	const struct visit *v = arg;
 
-	while (!err) {
-		n = read(fd, (char *)record + held, sizeof(record) - held);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n <= 0)
-			break;
-		held += n;
-		whole = held / sizeof(*record);
-		for (size_t i = 0; !err && i < whole; i++) {
-			err = v->fn(v->arg, &record[i]);
-			err = err < 0 ? err : 0;
-		}
-		held -= whole * sizeof(*record);
-		memmove(record, &record[whole], held);
-	}
-	return n < 0 ? fail(-errno, "cannot walk over TCP sockets: %m") : err;
+	return v->fn(v->arg, record);
 }
 
 static int read_namespace(void *data)
 {
-	const struct visit *v = data;
-	int err = v->enter ? v->enter(v->arg, netdev_namespace()) : 0, fd;
+	struct visit *v = data;
+	int err = v->enter ? v->enter(v->arg, netdev_namespace()) : 0;
 
-	if (err < 0)
-		return err;
-	fd = bpf_iter_create(bpf_link__fd(v->snapshot->link));
-	if (fd < 0)
-		return fail(fd, "cannot walk over TCP sockets: %s", strerror(-fd));
-	err = read_records(v, fd);
-	close(fd);
-	return err;
+	return err < 0 ? err
+		       : iterator_read(v->snapshot->link, "TCP sockets", sizeof(struct weir_socket),
+				       tell, v);
 }
 
 /* To find all namespaces takes a look at every process: most of those who ask mean their own. */
