@@ -24,6 +24,7 @@
 #include "loader/base/error.h"
 #include "loader/sock/probe.h"
 #include "loader/tcp/tracers.h"
+#include "loader/trace/snapshot.h"
 
 #define LOOPBACK   1
 #define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)
@@ -283,6 +284,19 @@ static void load_tracer(const struct tracer *tracer)
 	}
 }
 
+static void load_snapshot(void)
+{
+	static const struct weir_trace_filter everything;
+	struct snapshot *snapshot = NULL;
+	int err = snapshot_open(&snapshot, &everything, ~0u);
+
+	if (err)
+		printf("# %s\n", failure());
+	report("iterator", "sockets", err);
+	snapshot_close(snapshot);
+	forget_failure();
+}
+
 static int libbpf_says(enum libbpf_print_level level, const char *format, va_list args)
 {
 	static char text[1 << 20];
@@ -308,6 +322,7 @@ int main(void)
 	load_sockets();
 	for (int i = 0; i < tracer_count; i++)
 		load_tracer(tracers[i]);
+	load_snapshot();
 	printf("1..%d\n", number);
 	return failed > 0;
 }
