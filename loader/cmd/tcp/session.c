@@ -27,6 +27,7 @@ struct session {
 	struct ticker ticker;
 	struct out_stream stream;
 	__u64 began_ns; /* of showing */
+	bool lines;	/* not summaries */
 	long shown;
 };
 
@@ -175,6 +176,9 @@ static void say_what_was_lost(struct session *s)
 		forget_failure();
 		return;
 	}
+	/* A summary has it already. */
+	if (options.json && s->lines && (lost.events_lost || lost.records_full || lost.missed))
+		out_show(json_pack("{s:o}", "lost", trace_lost_json(&lost)), NULL, 0);
 	if (lost.events_lost)
 		notice("%llu events came faster than they could be shown and are missing",
 		       lost.events_lost);
@@ -217,6 +221,8 @@ static int show(struct session *s)
 
 	if (!interval && !s->options.summary && !s->run.pinned)
 		interval = s->command->interval;
+	s->lines =
+		s->command->line && !s->options.summary && !s->run.pinned && !s->options.interval;
 	s->stream.table = s->command->line;
 	s->began_ns = clock_now_ns();
 	if (s->options.overhead)
