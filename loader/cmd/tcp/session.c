@@ -213,8 +213,6 @@ static int show_overhead(struct session *s, const struct overhead *o)
 
 static int show(struct session *s)
 {
-	bool lines =
-		s->command->line && !s->options.summary && !s->run.pinned && !s->options.interval;
 	double interval = s->options.interval;
 	struct overhead cost = {.stats = -1};
 	int err = 0;
@@ -228,7 +226,7 @@ static int show(struct session *s)
 	if (s->options.overhead)
 		err = overhead_begin(&cost, &s->run);
 	if (!err)
-		err = lines	 ? show_lines(s)
+		err = s->lines	 ? show_lines(s)
 		      : interval ? show_intervals(s, interval)
 				 : show_total(s);
 	if (err >= 0 && err != OUT_CLOSED && s->options.overhead)
