@@ -75,6 +75,8 @@ static const struct command commands[] = {
 	{"sock", "list", cmd_sock_list, "[PORT]", "the local connections that are known", true},
 	{"sock", "why", cmd_sock_why, "ADDR:PORT [ADDR:PORT]",
 	 "why a connection is short-cut, or is not", true},
+	{"tcp", "show", cmd_tcp_show, "[--overhead] [-d SEC]",
+	 "which of these this kernel can run, and which collect in the background", true},
 	{"tcp", "states", cmd_tcp_states, "[FILTER...] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
 	 "changes of state, with the time in the old one", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},

@@ -10,6 +10,7 @@
 #include "serving.h"
 
 #include "loader/service/services.h"
+#include "loader/trace/pins.h"
 #include "loader/base/error.h"
 #include "loader/rules/redirects.h"
 #include "loader/rules/tables.h"
@@ -41,6 +42,8 @@ int attach_open(struct instance *in)
 	if (err)
 		return err;
 	err = devices_reap(in);
+	if (!err)
+		err = trace_mend(in);
 	if (!err) {
 		polling_mend(in);
 		err = settle(in);

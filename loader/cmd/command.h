@@ -51,6 +51,7 @@ int cmd_sock_attach(struct args *args);
 int cmd_sock_detach(struct args *args);
 int cmd_sock_list(struct args *args);
 int cmd_sock_why(struct args *args);
+int cmd_tcp_show(struct args *args);
 int cmd_tcp_states(struct args *args);
 
 #endif

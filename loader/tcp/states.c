@@ -34,6 +34,7 @@ static void close_states(void *skeleton)
 
 const struct tracer tracer_states = {
 	.name = "states",
+	.answers = "how long sockets stay in each state",
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.open = open_states,

@@ -3,10 +3,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -146,24 +150,39 @@ int filter_min(struct weir_trace_filter *f, const char *text)
 	return misuse("--min '%s': wanted a time above 0, such as 5ms, 200us or 1.5s", text);
 }
 
+/* The inode of a network namespace; 0 with errno. */
+static ino_t namespace_inode(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st = {};
+
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET || fstat(fd, &st))
+		errno = EINVAL;
+	close(fd);
+	return st.st_ino;
+}
+
 int filter_netns(struct weir_trace_filter *f, const char *text)
 {
+	bool process = *text && !text[strspn(text, "0123456789")];
 	char path[PATH_MAX];
-	struct stat st;
+	ino_t inode;
 
-	if (strchr(text, '/'))
-		snprintf(path, sizeof(path), "%s", text);
-	else
-		snprintf(path, sizeof(path), NETNS_NAMES "%s", text);
-	if (stat(path, &st) && !text[strspn(text, "0123456789")]) {
+	snprintf(path, sizeof(path), "%s%s", strchr(text, '/') ? "" : NETNS_NAMES, text);
+	inode = namespace_inode(path);
+	if (!inode && process) {
 		snprintf(path, sizeof(path), "/proc/%s/ns/net", text);
-		if (stat(path, &st))
-			return misuse("--netns %s: there is no such namespace, and no such process",
-				      text);
-	} else if (stat(path, &st)) {
-		return misuse("--netns %s: cannot find %s: %m", text, path);
+		inode = namespace_inode(path);
 	}
-	f->netns = st.st_ino;
+	if (!inode && errno == ENOENT)
+		return misuse("--netns %s: there is no such namespace%s", text,
+			      process ? ", and no such process" : "");
+	if (!inode)
+		return misuse("--netns %s: %s is not a network namespace, or not for us: %m", text,
+			      path);
+	f->netns = inode;
 	return 0;
 }
 

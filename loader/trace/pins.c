@@ -38,6 +38,22 @@ static int read_about(const struct instance *in, const struct tracer *tracer,
 
 /* ---- pin ---- */
 
+int trace_mend(struct instance *in)
+{
+	DIR *d = opendir(instance_path(in, "tcp"));
+	struct dirent *entry;
+	int err = 0;
+
+	while (d && !err && (entry = readdir(d)))
+		if (entry->d_name[0] != '.' &&
+		    access(instance_path(in, "tcp/%s/about", entry->d_name), F_OK))
+			err = pin_remove_tree(instance_path(in, "tcp/%s", entry->d_name));
+	if (d)
+		closedir(d);
+	rmdir(instance_path(in, "tcp")); /* stays while others are in it */
+	return err;
+}
+
 static int pin_as(int fd, const char *dir, const char *prefix, const char *name)
 {
 	char path[PATH_MAX + 64];
@@ -86,8 +102,6 @@ int trace_pin(struct trace_run *run, struct instance *in)
 	if (err != -ENOENT)
 		return err;
 	err = pin_mkdir(instance_path(in, "tcp"));
-	if (!err)
-		err = pin_remove_tree(dir);
 	if (!err)
 		err = pin_mkdir(dir);
 	if (!err)

@@ -5,8 +5,10 @@
 
 #include "run.h"
 
-/* Pins a run that has begun. What a killed command left half pinned gives way; a whole one is -EEXIST with
- * a fail() line. When it fails nothing stays pinned. */
+/* Ends what a killed command left half pinned: attach_open() begins with this. */
+int trace_mend(struct instance *in);
+/* Pins a run that has begun. One that is pinned already is -EEXIST with a fail() line. When it fails
+ * nothing stays pinned. */
 int trace_pin(struct trace_run *run, struct instance *in);
 /* Opens the one that is pinned, to be closed by trace_end(). -ENOENT without a fail() line: none is. */
 int trace_open_pinned(struct trace_run *run, const struct tracer *tracer,

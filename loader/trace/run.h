@@ -30,7 +30,8 @@ struct trace_run;
 #define TRACE_MAPS     16
 
 struct tracer {
-	const char *name; /* of the command and of the pins: "states" */
+	const char *name;    /* of the command and of the pins: "states" */
+	const char *answers; /* in a few words, for `weir tcp show` */
 	const struct trace_hook *hooks;
 	int hook_count;
 	size_t own_size; /* of run->own, which is zeroed */

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* All tracers at a glance: which of them this kernel can run, and which collect in the background. */
+#ifndef WEIR_TCP_OVERVIEW_H
+#define WEIR_TCP_OVERVIEW_H
+
+#include "loader/trace/overhead.h"
+#include "loader/trace/run.h"
+
+#define TRACERS_MAX	 16
+#define TRACER_HOOKS_MAX 16
+
+enum tracer_runs {
+	RUNS_FULLY,
+	RUNS_PARTLY,
+	RUNS_NOT,
+};
+
+struct tracer_view {
+	const struct tracer *tracer;
+	const char *lacks[TRACER_HOOKS_MAX]; /* of each hook, why it is not there; NULL: it is */
+	bool pinned;
+	char broken[512];     /* why the pinned one cannot be read, or "" */
+	struct trace_run run; /* the pinned one, unless it is broken */
+	struct trace_lost lost;
+};
+
+struct tracing_view {
+	struct tracer_view tracer[TRACERS_MAX];
+	int count;
+};
+
+/* Asks the kernel alone: nothing is pinned in what it makes. */
+void tracing_ask(struct tracing_view *view);
+/* And what is pinned in the instance. To be forgotten after that. */
+void tracing_look(struct tracing_view *view, const struct instance *in);
+void tracing_forget(struct tracing_view *view);
+int tracing_pinned(const struct tracing_view *view);
+
+enum tracer_runs tracer_runs(const struct tracer_view *view);
+const char *tracer_runs_name(enum tracer_runs runs);
+/* "port 80, netns_inode 4026531840". */
+#define TRACER_FILTER_TEXT 1024
+const char *tracer_filter_text(const struct tracer_view *view, char text[TRACER_FILTER_TEXT]);
+
+/* {"tracers": [...]}, a row each; see weir(8). */
+json_t *tracing_json(const struct tracing_view *view);
+
+/* What the pinned ones cost from overhead_begin() on. 0 or < 0 with a fail() line; the end is harmless
+ * after either. */
+struct tracing_overhead {
+	struct overhead of[TRACERS_MAX];
+};
+
+int tracing_overhead_begin(struct tracing_overhead *o, const struct tracing_view *view);
+void tracing_overhead_end(struct tracing_overhead *o, const struct tracing_view *view);
+/* {"seconds", "programs": [{"tracer", and what overhead_json() has}]} */
+json_t *tracing_overhead_json(const struct tracing_overhead *o, const struct tracing_view *view,
+			      double seconds);
+
+#endif
