@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Histograms as the programs of trace/ count them: slot n from 2^n to 2^(n+1) - 1, slot 0 also 0. */
+#ifndef WEIR_TRACE_LOG2_H
+#define WEIR_TRACE_LOG2_H
+
+#include <linux/types.h>
+
+#include "trace/abi/trace.h"
+
+/* In the unit of the slots, as if the values of a slot lay evenly in it: at most a factor of two off. NaN
+ * when nothing was counted. */
+double log2_quantile(const __u64 slot[WEIR_LOG2_SLOTS], double q);
+
+#endif
