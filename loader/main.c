@@ -79,6 +79,9 @@ static const struct command commands[] = {
 	 "which of these this kernel can run, and which collect in the background", true},
 	{"tcp", "states", cmd_tcp_states, "[FILTER...] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
 	 "changes of state, with the time in the old one", true},
+	{"tcp", "rtt", cmd_tcp_rtt,
+	 "[FILTER...] [--by peer,port,peer-port,netns] [-i SEC] [-d SEC] [-c N]",
+	 "histograms of the round trip time", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tracers.h"
 
+#include "rtt.h"
 #include "states.h"
 
 const struct tracer *const tracers[] = {
 	&tracer_states,
+	&tracer_rtt,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

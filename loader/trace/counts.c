@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,14 +33,18 @@ static size_t padded(size_t size)
 	return (size + 7) & ~(size_t)7;
 }
 
-static int begin(struct reading *r, struct counts *c, int map)
+static int begin(struct reading *r, struct counts *c, int map, size_t marks)
 {
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
 
 	if (bpf_obj_get_info_by_fd(map, &info, &size))
 		return fail(-errno, "cannot read a map of counters: %m");
-	*c = (struct counts){.key_size = info.key_size, .values = info.value_size / sizeof(__u64)};
+	*c = (struct counts){
+		.key_size = info.key_size,
+		.values = info.value_size / sizeof(__u64),
+		.marks = marks,
+	};
 	*r = (struct reading){
 		.c = c,
 		.entry = padded(info.key_size) + info.value_size,
@@ -77,8 +82,8 @@ static int add(struct reading *r, const void *key)
 	to = (__u64 *)(entry + padded(c->key_size));
 	memset(to, 0, c->values * sizeof(*to));
 	for (int copy = 0; copy < r->copies; copy++)
-		for (size_t i = 0; i < c->values; i++)
-			to[i] += *from++;
+		for (size_t i = 0; i < c->values; i++, from++)
+			to[i] = i < c->marks ? to[i] + *from : *from > to[i] ? *from : to[i];
 	return 0;
 }
 
@@ -137,10 +142,10 @@ static int take_over(struct reading *r)
 	return 0;
 }
 
-int counts_read(struct counts *c, int map)
+int counts_read_marks(struct counts *c, int map, size_t marks)
 {
 	struct reading r = {};
-	int err = begin(&r, c, map);
+	int err = begin(&r, c, map, marks);
 
 	if (!err)
 		err = read_all(&r, map);
@@ -155,6 +160,11 @@ int counts_read(struct counts *c, int map)
 	if (err)
 		counts_free(c);
 	return err;
+}
+
+int counts_read(struct counts *c, int map)
+{
+	return counts_read_marks(c, map, SIZE_MAX);
 }
 
 void counts_free(struct counts *c)
@@ -198,7 +208,7 @@ void counts_subtract(struct counts *c, const struct counts *before)
 		const __u64 *was = counts_find(before, counts_key(c, i));
 		__u64 *now = counts_value(c, i);
 
-		for (size_t n = 0; was && n < c->values; n++)
+		for (size_t n = 0; was && n < c->values && n < c->marks; n++)
 			now[n] -= was[n];
 	}
 }

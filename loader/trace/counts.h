@@ -8,6 +8,7 @@
 
 struct counts {
 	size_t key_size, values; /* bytes; counters of each entry */
+	size_t marks; /* from this one on they are high-water marks, the highest of all CPUs */
 	size_t count;
 	void *keys;   /* sorted by their bytes */
 	__u64 *value; /* [count][values] */
@@ -15,12 +16,13 @@ struct counts {
 
 /* Hashes and arrays, per CPU or not. 0 or < 0 with a fail() line. To be freed by counts_free(). */
 int counts_read(struct counts *c, int map);
+int counts_read_marks(struct counts *c, int map, size_t marks);
 void counts_free(struct counts *c);
 const void *counts_key(const struct counts *c, size_t i);
 __u64 *counts_value(const struct counts *c, size_t i);
 /* The counters of this key, or NULL. */
 __u64 *counts_find(const struct counts *c, const void *key);
-/* Takes off what was there before, of the same map. */
+/* Takes off what was there before, of the same map; marks stay. */
 void counts_subtract(struct counts *c, const struct counts *before);
 
 #endif

@@ -79,6 +79,7 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 	if (err)
 		return err < 0 ? err : 0;
 	err = command->option ? command->option(command->settings, args) : 0;
+	o->filtered |= err == TCP_OPTION_COLLECTS;
 	if (err)
 		return err < 0 ? err : 0;
 	if (command->min && accept_word(args, "--min")) {
@@ -109,7 +110,7 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 }
 
 /* What says nothing in the mode that was chosen is a mistake, not something to pass over. */
-static int check(const struct tcp_options *o)
+static int check(const struct tcp_options *o, const struct tcp_command *command)
 {
 	bool paced = o->interval || o->seconds || o->count;
 
@@ -121,6 +122,8 @@ static int check(const struct tcp_options *o)
 		return misuse("--unpin stands alone");
 	if (o->pinning == PINNED && o->filtered)
 		return misuse("filters belong to --pin: what it left out was not collected");
+	if (o->filter.pid && command->no_pid)
+		return misuse("--pid: %s", command->no_pid);
 	if (o->count && o->summary && !o->interval)
 		return misuse("-c counts summaries here: how far apart says -i");
 	return 0;
@@ -133,7 +136,7 @@ int tcp_options_parse(struct tcp_options *o, const struct tcp_command *command, 
 	*o = (struct tcp_options){.cgroup.fd = -1};
 	while (!err && args->count)
 		err = take(o, command, args);
-	return err ? err : check(o);
+	return err ? err : check(o, command);
 }
 
 void tcp_options_close(struct tcp_options *o)

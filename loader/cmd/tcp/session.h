@@ -10,6 +10,8 @@
 #include "loader/out/out.h"
 #include "loader/trace/run.h"
 
+#define TCP_OPTION_COLLECTS 2
+
 struct tcp_command {
 	const struct tracer *tracer;
 
@@ -27,11 +29,13 @@ struct tcp_command {
 	json_t *(*summary)(struct trace_run *run, double seconds);
 	double interval; /* without -i, when summaries are the default; 0: one, when interrupted */
 
-	/* Takes an option of its own: 1; 0 when it is not one; < 0 with a misuse() line. */
+	/* Takes an option of its own: 1, or TCP_OPTION_COLLECTS when it decides what is collected, so
+	 * that it belongs to --pin as filters do; 0 when it is not one; < 0 with a misuse() line. */
 	int (*option)(void *settings, struct args *args);
-	void *settings; /* becomes run->settings */
-	bool min;	/* --min is understood */
-	bool no_pin;	/* there is nothing to collect in the background */
+	void *settings;	    /* becomes run->settings */
+	bool min;	    /* --min is understood */
+	bool no_pin;	    /* there is nothing to collect in the background */
+	const char *no_pid; /* why --pid is not possible; NULL: it is */
 };
 
 int tcp_session(const struct tcp_command *command, struct args *args);
