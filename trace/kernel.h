@@ -57,10 +57,20 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
-struct file;
+struct file {
+	void *private_data;
+};
+
 struct sock;
 
 struct socket {
+	enum {
+		SS_FREE,
+		SS_UNCONNECTED,
+		SS_CONNECTING,
+		SS_CONNECTED,
+		SS_DISCONNECTING,
+	} state;
 	struct file *file;
 	struct sock *sk;
 };
@@ -126,6 +136,8 @@ struct tcp_sock {
 	__u64 bytes_received;
 	__u64 bytes_retrans;
 	__u32 total_retrans;
+	__u8 syn_data_acked : 1;
+	bool is_mptcp;
 	__u32 tlp_high_seq;
 };
 
@@ -154,7 +166,17 @@ struct tcp_request_sock {
 
 struct seq_file;
 
+struct fdtable {
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
+	unsigned int flags;
+	struct files_struct *files;
 	int tgid;
 	char comm[16];
 };
@@ -183,6 +205,7 @@ struct bpf_iter__task_file {
 #define AF_INET	    2
 #define AF_INET6    10
 #define IPPROTO_TCP 6
+#define PF_KTHREAD  0x00200000 /* include/linux/sched.h */
 
 /* include/net/tcp_states.h */
 enum {

@@ -20,3 +20,21 @@ double log2_quantile(const __u64 slot[WEIR_LOG2_SLOTS], double q)
 	}
 	return ceiling > 0 ? ceiling : NAN;
 }
+
+json_t *log2_json(const __u64 slot[WEIR_LOG2_SLOTS])
+{
+	json_t *histogram = json_array();
+	int from = 0, to = WEIR_LOG2_SLOTS - 1;
+
+	while (from <= to && !slot[from])
+		from++;
+	while (to > from && !slot[to])
+		to--;
+	for (int i = from; i <= to; i++)
+		json_array_append_new(
+			histogram,
+			json_pack("{s:I,s:I,s:I}", "least_us", i ? (json_int_t)1 << i : 0,
+				  "most_us", ((json_int_t)1 << (i + 1)) - 1, "samples",
+				  (json_int_t)slot[i]));
+	return histogram;
+}

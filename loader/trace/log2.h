@@ -3,6 +3,7 @@
 #ifndef WEIR_TRACE_LOG2_H
 #define WEIR_TRACE_LOG2_H
 
+#include <jansson.h>
 #include <linux/types.h>
 
 #include "trace/abi/trace.h"
@@ -10,5 +11,8 @@
 /* In the unit of the slots, as if the values of a slot lay evenly in it: at most a factor of two off. NaN
  * when nothing was counted. */
 double log2_quantile(const __u64 slot[WEIR_LOG2_SLOTS], double q);
+
+/* [{"least_us", "most_us", "samples"}], from the first slot that counted something to the last. */
+json_t *log2_json(const __u64 slot[WEIR_LOG2_SLOTS]);
 
 #endif
