@@ -82,6 +82,9 @@ static const struct command commands[] = {
 	{"tcp", "rtt", cmd_tcp_rtt,
 	 "[FILTER...] [--by peer,port,peer-port,netns] [-i SEC] [-d SEC] [-c N]",
 	 "histograms of the round trip time", true},
+	{"tcp", "connect", cmd_tcp_connect,
+	 "[FILTER...] [--role active|passive] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
+	 "how long connections take to be made: port search, handshake, accept queue", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

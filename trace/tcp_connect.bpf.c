@@ -334,8 +334,7 @@ int weir_connect_enter(struct socket_call *call)
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
 		map_address(fresh.local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 	else
-		BPF_CORE_READ_INTO(&fresh.local, sk,
-				   __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
+		BPF_CORE_READ_INTO(&fresh.local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
 	if (bpf_map_update_elem(&attempts, &thread, &fresh, BPF_ANY))
 		tally_add(records_full);
 	return 0;
@@ -366,8 +365,7 @@ static __always_inline bool read_remote(struct weir_ends *ends, __u64 address)
 	if (to.family == AF_INET) {
 		map_address(ends->remote, to.four);
 	} else {
-		if (to.family != AF_INET6 ||
-		    bpf_probe_read_user(&to, sizeof(to), (void *)address))
+		if (to.family != AF_INET6 || bpf_probe_read_user(&to, sizeof(to), (void *)address))
 			return false;
 		copy_address(ends->remote, &to.six);
 		ends->family = is_mapped(&to.six) ? 4 : 6;

@@ -54,5 +54,6 @@ int cmd_sock_why(struct args *args);
 int cmd_tcp_show(struct args *args);
 int cmd_tcp_states(struct args *args);
 int cmd_tcp_rtt(struct args *args);
+int cmd_tcp_connect(struct args *args);
 
 #endif

@@ -85,23 +85,6 @@ static json_t *us_json(double us)
 	return us >= 0 ? json_real(us) : json_null();
 }
 
-static json_t *histogram_json(const struct weir_rtt_counts *n)
-{
-	json_t *histogram = json_array();
-	int from = 0, to = WEIR_LOG2_SLOTS - 1;
-
-	while (from < to && !n->slot[from])
-		from++;
-	while (to > from && !n->slot[to])
-		to--;
-	for (int i = from; i <= to; i++)
-		json_array_append_new(histogram, json_pack("{s:I,s:I,s:I}", "least_us",
-							   i ? (json_int_t)1 << i : 0, "most_us",
-							   ((json_int_t)1 << (i + 1)) - 1,
-							   "samples", (json_int_t)n->slot[i]));
-	return histogram;
-}
-
 static json_t *peer_json(const __be32 peer[4])
 {
 	bool ip4 = !peer[0] && !peer[1] && peer[2] == htonl(0xffff);
@@ -156,7 +139,7 @@ static void add_row(json_t *rows, __u32 by, const struct weir_rtt_key *key, cons
 	json_object_set_new(row, "p99_us", us_json(log2_quantile(n.slot, 0.99)));
 	json_object_set_new(row, "rtt_min_us",
 			    n.least ? json_integer(UINT32_MAX - n.least) : json_null());
-	json_object_set_new(row, "histogram", histogram_json(&n));
+	json_object_set_new(row, "histogram", log2_json(n.slot));
 	json_array_append_new(rows, row);
 }
 

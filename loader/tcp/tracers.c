@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "tracers.h"
 
+#include "connect.h"
 #include "rtt.h"
 #include "states.h"
 
 const struct tracer *const tracers[] = {
 	&tracer_states,
 	&tracer_rtt,
+	&tracer_connect,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

@@ -31,10 +31,9 @@ json_t *log2_json(const __u64 slot[WEIR_LOG2_SLOTS])
 	while (to > from && !slot[to])
 		to--;
 	for (int i = from; i <= to; i++)
-		json_array_append_new(
-			histogram,
-			json_pack("{s:I,s:I,s:I}", "least_us", i ? (json_int_t)1 << i : 0,
-				  "most_us", ((json_int_t)1 << (i + 1)) - 1, "samples",
-				  (json_int_t)slot[i]));
+		json_array_append_new(histogram, json_pack("{s:I,s:I,s:I}", "least_us",
+							   i ? (json_int_t)1 << i : 0, "most_us",
+							   ((json_int_t)1 << (i + 1)) - 1,
+							   "samples", (json_int_t)slot[i]));
 	return histogram;
 }
