@@ -85,6 +85,8 @@ static const struct command commands[] = {
 	{"tcp", "connect", cmd_tcp_connect,
 	 "[FILTER...] [--role active|passive] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
 	 "how long connections take to be made: port search, handshake, accept queue", true},
+	{"tcp", "life", cmd_tcp_life, "[FILTER...] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
+	 "connections when they end: bytes, duration, retransmits, who ended them", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

@@ -41,6 +41,7 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
 };
 
 struct kernfs_node {
@@ -75,8 +76,18 @@ struct socket {
 	struct sock *sk;
 };
 
+typedef struct {
+	int owned; /* a process holds the lock */
+} socket_lock_t;
+
+enum sock_flags {
+	SOCK_DEAD,
+	SOCK_DONE,
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	struct socket *sk_socket;
 	atomic_t sk_drops;
 	__u32 sk_ack_backlog;

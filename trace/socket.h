@@ -77,6 +77,13 @@ static __always_inline void owner_here(struct weir_owner *o)
 	bpf_get_current_comm(o->comm, sizeof(o->comm));
 }
 
+/* Whether the process that runs is one that uses the socket: softirqs leave one alone that a process
+ * holds, and do not hold it so themselves. */
+static __always_inline bool held_by_process(const struct sock *sk)
+{
+	return sk->sk_lock.owned;
+}
+
 /* floor(log2(v)), 0 for 0. */
 static __always_inline __u32 log2_slot(__u64 v)
 {

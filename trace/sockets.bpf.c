@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "abi/sockets.h"
+#include "bytes.h"
 #include "filter.h"
 
 const volatile __u32 wanted_states; /* WEIR_STATE_BIT()s */
@@ -18,15 +19,20 @@ static __always_inline void tell_listener(struct weir_socket *s, const struct so
 	s->drops = sk->sk_drops.counter;
 }
 
-static __always_inline void tell_connection(struct weir_socket *s, const struct tcp_sock *tp)
+static __always_inline void tell_connection(struct weir_socket *s, const struct sock *sk,
+					    const struct tcp_sock *tp)
 {
-	s->bytes_acked = tp->bytes_acked;
-	s->bytes_received = tp->bytes_received;
+	struct moved moved;
+
+	moved_by(&moved, sk, tp, s->state, WEIR_ROLE_UNKNOWN);
+	s->bytes_acked = moved.sent;
+	s->bytes_received = moved.received;
+	s->role = moved.role;
 	s->segs_out = tp->segs_out;
 	s->data_segs_out = tp->data_segs_out;
 	s->retransmits = tp->total_retrans;
 	s->srtt_us = tp->srtt_us >> 3;
-	s->rtt_min_us = tp->rtt_min.s[0].v;
+	s->rtt_min_us = rtt_min_of(tp);
 }
 
 static __always_inline void tell_whole(struct weir_socket *s, struct tcp_sock *tp)
@@ -39,7 +45,7 @@ static __always_inline void tell_whole(struct weir_socket *s, struct tcp_sock *t
 	if (s->state == TCP_LISTEN)
 		tell_listener(s, sk, tp);
 	else
-		tell_connection(s, tp);
+		tell_connection(s, sk, tp);
 }
 
 static __always_inline bool wanted_whole(struct tcp_sock *tp, const struct weir_ends *ends)

@@ -55,5 +55,6 @@ int cmd_tcp_show(struct args *args);
 int cmd_tcp_states(struct args *args);
 int cmd_tcp_rtt(struct args *args);
 int cmd_tcp_connect(struct args *args);
+int cmd_tcp_life(struct args *args);
 
 #endif

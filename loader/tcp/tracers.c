@@ -3,12 +3,14 @@
 
 #include "connect.h"
 #include "rtt.h"
+#include "life.h"
 #include "states.h"
 
 const struct tracer *const tracers[] = {
 	&tracer_states,
 	&tracer_rtt,
 	&tracer_connect,
+	&tracer_life,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

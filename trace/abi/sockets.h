@@ -12,7 +12,7 @@ struct weir_socket {
 	struct weir_ends ends;
 	__u64 address; /* of the socket, as tracepoints know it; of mini-sockets their own */
 	__u64 cgroup;  /* id; 0: a mini-socket */
-	__u64 bytes_acked, bytes_received;
+	__u64 bytes_acked, bytes_received; /* of the applications: without SYN and FIN */
 	__u32 segs_out, data_segs_out;
 	__u32 retransmits; /* in all */
 	__u32 srtt_us;	   /* not multiplied */
@@ -24,7 +24,7 @@ struct weir_socket {
 	__u8 state; /* of TIME_WAIT mini-sockets the one they stand in for: FIN_WAIT2 or TIME_WAIT */
 	__u8 mini;  /* TIME_WAIT or half-open: no whole socket */
 	__u8 owned; /* a file has it: it is not waiting in an accept queue, nor orphaned */
-	__u8 pad;
+	__u8 role;  /* enum weir_side, of a connection */
 };
 
 _Static_assert(sizeof(struct weir_socket) == 48 + 32 + 4 * 11 + 4, "no holes");

@@ -54,6 +54,12 @@ struct weir_ends {
 	__u8 pad[7];
 };
 
+enum weir_side {
+	WEIR_ROLE_UNKNOWN,
+	WEIR_ACTIVE,  /* called connect() */
+	WEIR_PASSIVE, /* was accepted */
+};
+
 /* Whose a socket is. */
 struct weir_owner {
 	__u32 pid; /* as in the filter; 0: not known */

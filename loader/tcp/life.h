@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* TCP connections when they end. */
+#ifndef WEIR_TCP_LIFE_H
+#define WEIR_TCP_LIFE_H
+
+#include "loader/trace/run.h"
+
+extern const struct tracer tracer_life;
+
+json_t *life_row(struct trace_run *run, const void *event, size_t size);
+json_t *life_summary(struct trace_run *run, double seconds);
+
+/* For tracers that are made of the same programs. */
+extern const struct trace_hook life_hooks[];
+#define LIFE_HOOKS 2
+int life_open(struct trace_run *run, struct bpf_object **object, struct weir_trace_config **config);
+void life_close(void *skeleton);
+/* Makes known what is older than the tracer, with whose it is. */
+int life_begun(struct trace_run *run);
+
+/* Of enum weir_side: "active", "passive", or null. */
+json_t *life_role(unsigned int role);
+/* Of 100 segments how many were sent again, or null where none was sent. */
+json_t *life_retransmit_percent(__u64 retransmits, __u64 segments);
+
+#endif
