@@ -94,6 +94,7 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 	__u16 sk_protocol;
 	__u8 sk_shutdown;
+	__u8 sk_userlocks : 4;
 	int sk_err;
 	int sk_err_soft;
 	struct sock_cgroup_data sk_cgrp_data;
@@ -109,8 +110,13 @@ struct request_sock_queue {
 	atomic_t young;
 };
 
+struct inet_bind_bucket {
+	signed char fastreuse;
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct inet_bind_bucket *icsk_bind_hash;
 	struct request_sock_queue icsk_accept_queue;
 	__u8 icsk_ca_state : 5;
 	__u8 icsk_retransmits;
@@ -155,6 +161,7 @@ struct tcp_sock {
 struct inet_timewait_sock {
 	struct sock_common __tw_common;
 	volatile unsigned char tw_substate;
+	struct inet_bind_bucket *tw_tb;
 };
 
 struct tcp_timewait_sock {

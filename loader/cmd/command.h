@@ -56,5 +56,6 @@ int cmd_tcp_states(struct args *args);
 int cmd_tcp_rtt(struct args *args);
 int cmd_tcp_connect(struct args *args);
 int cmd_tcp_life(struct args *args);
+int cmd_tcp_port(struct args *args);
 
 #endif

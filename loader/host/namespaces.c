@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "loader/base/error.h"
+#include "netdev.h"
 
 #define OWN "/proc/self/ns/net"
 
@@ -244,4 +245,19 @@ int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t co
 		return fail(-err, "network namespaces: a thread to enter them: %s", strerror(err));
 	pthread_join(thread, NULL);
 	return t.err < 0 ? t.err : 0;
+}
+
+/* To find all takes a look at every process: most of those who name one mean their own. */
+int netns_visit(__u64 inode, int (*act)(void *data), void *data)
+{
+	struct netns_list list;
+	int err;
+
+	if (inode && inode == netdev_namespace())
+		return act(data);
+	err = netns_list_read(&list);
+	if (!err)
+		err = netns_for_each(&list, inode ? &inode : NULL, inode ? 1 : 0, act, data, NULL);
+	netns_list_free(&list);
+	return err;
 }

@@ -29,4 +29,7 @@ void netns_list_free(struct netns_list *list);
 int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t count,
 		   int (*act)(void *data), void *data, size_t *missing);
 
+/* The same in the one of this inode, or in all for 0, without a list. */
+int netns_visit(__u64 inode, int (*act)(void *data), void *data);
+
 #endif

@@ -4,6 +4,7 @@
 #include "connect.h"
 #include "rtt.h"
 #include "life.h"
+#include "port.h"
 #include "states.h"
 
 const struct tracer *const tracers[] = {
@@ -11,6 +12,7 @@ const struct tracer *const tracers[] = {
 	&tracer_rtt,
 	&tracer_connect,
 	&tracer_life,
+	&tracer_port,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

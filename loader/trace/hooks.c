@@ -102,11 +102,6 @@ bool hook_wants_cgroup(const char *section)
 	return starts(section, "sockops") || starts(section, "cgroup");
 }
 
-bool hook_attaches(const char *section)
-{
-	return !starts(section, "iter/");
-}
-
 const char *hook_lacks(const char *section)
 {
 	if (!kernel_types())

@@ -22,11 +22,8 @@ const char *hook_lacks(const char *section);
  * tracepoint. Newer kernels append arguments, and a program that reads one more is refused. */
 int hook_arguments(const char *tracepoint);
 
-/* Attaches a program by its section: what concerns cgroups to that one. Iterators are not attached.
- * NULL with a fail() line. */
+/* Attaches a program by its section: what concerns cgroups to that one. NULL with a fail() line. */
 struct bpf_link *hook_attach(struct bpf_program *program, int cgroup);
-/* Whether it is attached at all: iterators are only read. */
-bool hook_attaches(const char *section);
 bool hook_wants_cgroup(const char *section);
 
 #endif

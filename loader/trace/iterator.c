@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
 
@@ -37,10 +36,9 @@ static int read_records(int fd, const char *what, size_t size, iterator_fn *fn, 
 	return n < 0 ? fail(-errno, "cannot walk over %s: %m", what) : err;
 }
 
-int iterator_read(const struct bpf_link *link, const char *what, size_t size, iterator_fn *fn,
-		  void *arg)
+int iterator_read(int link, const char *what, size_t size, iterator_fn *fn, void *arg)
 {
-	int fd = bpf_iter_create(bpf_link__fd(link)), err;
+	int fd = bpf_iter_create(link), err;
 
 	if (fd < 0)
 		return fail(fd, "cannot walk over %s: %s", what, strerror(-fd));

@@ -13,8 +13,6 @@
 
 #include "loader/base/error.h"
 
-#define LINK "link_"
-
 static const char *directory(const struct instance *in, const struct tracer *tracer)
 {
 	return instance_path(in, "tcp/%s", tracer->name);
@@ -82,7 +80,7 @@ static int pin_all(struct trace_run *run, const char *dir)
 	int err = pin_maps(run, dir);
 
 	for (int i = 0; !err && i < run->program_count; i++)
-		err = pin_as(bpf_link__fd(run->links[i]), dir, LINK, run->programs[i]);
+		err = pin_as(bpf_link__fd(run->links[i]), dir, TRACE_LINK, run->programs[i]);
 	return err ? err : pin_as(trace_map(run, "about"), dir, "", "about");
 }
 
@@ -122,7 +120,7 @@ static int note_link(struct trace_run *run, const char *program)
 
 	if (run->program_count == TRACE_PROGRAMS)
 		return fail(-EPROTO, "%s has more links than this weir knows of", run->pins);
-	snprintf(path, sizeof(path), "%s/" LINK "%s", run->pins, program);
+	snprintf(path, sizeof(path), "%s/" TRACE_LINK "%s", run->pins, program);
 	fd = pin_open(path);
 	if (fd < 0)
 		return fail(fd, "cannot open %s: %s", path, strerror(-fd));
@@ -142,8 +140,8 @@ static int note_links(struct trace_run *run)
 	int err = d ? 0 : fail(-errno, "cannot read %s: %m", run->pins);
 
 	while (!err && (entry = readdir(d)))
-		if (!strncmp(entry->d_name, LINK, strlen(LINK)))
-			err = note_link(run, entry->d_name + strlen(LINK));
+		if (!strncmp(entry->d_name, TRACE_LINK, strlen(TRACE_LINK)))
+			err = note_link(run, entry->d_name + strlen(TRACE_LINK));
 	if (d)
 		closedir(d);
 	return err;

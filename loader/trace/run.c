@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "iterator.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "loader/program/program.h"
@@ -91,8 +93,7 @@ static int attach(struct trace_run *run, int cgroup)
 	bpf_object__for_each_program (program, run->object) {
 		int n = run->program_count;
 
-		if (!bpf_program__autoload(program) ||
-		    !hook_attaches(bpf_program__section_name(program)))
+		if (!bpf_program__autoload(program))
 			continue;
 		if (n == TRACE_PROGRAMS)
 			return fail(-E2BIG, "a tracer with more than %d programs", TRACE_PROGRAMS);
@@ -207,6 +208,39 @@ int trace_map(struct trace_run *run, const char *name)
 	snprintf(run->maps[run->map_count].name, sizeof(run->maps[0].name), "%s", name);
 	run->maps[run->map_count++].fd = fd;
 	return fd;
+}
+
+static int find_link(const struct trace_run *run, const char *program)
+{
+	char path[PATH_MAX + 32];
+
+	if (run->pinned) {
+		snprintf(path, sizeof(path), "%s/" TRACE_LINK "%s", run->pins, program);
+		return pin_open(path);
+	}
+	for (int i = 0; i < run->program_count; i++)
+		if (!strcmp(run->programs[i], program))
+			return fcntl(bpf_link__fd(run->links[i]), F_DUPFD_CLOEXEC, 0);
+	return -ENOENT;
+}
+
+static int nothing_to_read(void *arg, const void *record)
+{
+	(void)arg;
+	(void)record;
+	return 0;
+}
+
+int trace_walk(const struct trace_run *run, const char *program, const char *what)
+{
+	int link = find_link(run, program), err;
+
+	if (link < 0)
+		return fail(link, "the tracer '%s' has no iterator '%s': %s", run->tracer->name,
+			    program, strerror(-link));
+	err = iterator_read(link, what, 1, nothing_to_read, NULL);
+	close(link);
+	return err;
 }
 
 int trace_constants(const struct trace_run *run, __u32 offset, void *to, __u32 size)

@@ -26,6 +26,7 @@ struct bpf_link;
 struct bpf_object;
 struct trace_run;
 
+#define TRACE_LINK     "link_" /* and the program's name: how links are pinned */
 #define TRACE_PROGRAMS 12
 #define TRACE_MAPS     16
 
@@ -79,6 +80,10 @@ void trace_end(struct trace_run *run);
 
 /* Of a map of this name, -1 with a fail() line when there is none. The run's own. */
 int trace_map(struct trace_run *run, const char *name);
+
+/* Runs an iterator of its own, which writes nothing, over `what` of the namespace that the calling thread
+ * is in. 0 or < 0 with a fail() line. */
+int trace_walk(const struct trace_run *run, const char *program, const char *what);
 
 /* Copies constants of its programs, which begin with struct weir_trace_config: those of a pinned run
  * tell how it was set up. */

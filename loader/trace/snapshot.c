@@ -70,26 +70,16 @@ static int read_namespace(void *data)
 	int err = v->enter ? v->enter(v->arg, netdev_namespace()) : 0;
 
 	return err < 0 ? err
-		       : iterator_read(v->snapshot->link, "TCP sockets", sizeof(struct weir_socket),
+		       : iterator_read(bpf_link__fd(v->snapshot->link), "TCP sockets", sizeof(struct weir_socket),
 				       tell, v);
 }
 
-/* To find all namespaces takes a look at every process: most of those who ask mean their own. */
 int snapshot_visit(struct snapshot *snapshot, int (*enter)(void *arg, __u64 netns), snapshot_fn *fn,
 		   void *arg)
 {
 	struct visit v = {.snapshot = snapshot, .enter = enter, .fn = fn, .arg = arg};
-	const __u64 *wanted = snapshot->netns ? &snapshot->netns : NULL;
-	struct netns_list list;
-	int err;
 
-	if (snapshot->netns && snapshot->netns == netdev_namespace())
-		return read_namespace(&v);
-	err = netns_list_read(&list);
-	if (!err)
-		err = netns_for_each(&list, wanted, wanted ? 1 : 0, read_namespace, &v, NULL);
-	netns_list_free(&list);
-	return err;
+	return netns_visit(snapshot->netns, read_namespace, &v);
 }
 
 int snapshot_read(struct snapshot *snapshot, snapshot_fn *fn, void *arg)

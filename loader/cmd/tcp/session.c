@@ -155,10 +155,10 @@ static int show_intervals(struct session *s, double interval)
 	return err;
 }
 
-/* Once: what was collected in the background, or what comes until the user interrupts. */
+/* Once: what there is, what was collected in the background, or what comes until the user interrupts. */
 static int show_total(struct session *s)
 {
-	if (!s->run.pinned || s->options.seconds) {
+	if ((!s->run.pinned && !s->command->at_once) || s->options.seconds) {
 		ticker_start(&s->ticker, POLL_SECONDS);
 		while (!is_over(s) && ticker_wait(&s->ticker))
 			;

@@ -28,6 +28,7 @@ struct tcp_command {
 	int table_count;
 	json_t *(*summary)(struct trace_run *run, double seconds);
 	double interval; /* without -i, when summaries are the default; 0: one, when interrupted */
+	bool at_once;	 /* that one is shown at the beginning: there is something to tell already */
 
 	/* Takes an option of its own: 1, or TCP_OPTION_COLLECTS when it decides what is collected, so
 	 * that it belongs to --pin as filters do; 0 when it is not one; < 0 with a misuse() line. */
