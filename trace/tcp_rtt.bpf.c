@@ -6,10 +6,9 @@
 
 #include "abi/rtt.h"
 #include "events.h"
+#include "by.h"
 
 char _license[] SEC("license") = "GPL";
-
-const volatile struct weir_rtt_settings settings;
 
 /* All samples, or those that found no room in `rows`. */
 struct {
@@ -23,7 +22,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, WEIR_RTT_ROWS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct weir_rtt_key);
+	__type(key, struct weir_by_key);
 	__type(value, struct weir_rtt_counts);
 } rows SEC(".maps");
 
@@ -41,26 +40,10 @@ static __always_inline bool is_wanted(struct sock *sk)
 	return wanted(sk, &ends);
 }
 
-static __always_inline void key_of(struct weir_rtt_key *key, const struct sock_common *c)
-{
-	if (settings.by & WEIR_RTT_PEER) {
-		if (c->skc_family == AF_INET)
-			map_address(key->peer, c->skc_daddr);
-		else
-			copy_address(key->peer, &c->skc_v6_daddr);
-	}
-	if (settings.by & WEIR_RTT_PORT)
-		key->port = c->skc_num;
-	if (settings.by & WEIR_RTT_PEER_PORT)
-		key->peer_port = bpf_ntohs(c->skc_dport);
-	if (settings.by & WEIR_RTT_NETNS)
-		key->netns = c->skc_net.net->ns.inum;
-}
-
 static __always_inline struct weir_rtt_counts *row_of(const struct sock *sk)
 {
 	static const struct weir_rtt_counts none;
-	struct weir_rtt_key key = {};
+	struct weir_by_key key = {};
 	struct weir_rtt_counts *n;
 
 	key_of(&key, &sk->__sk_common);
@@ -73,7 +56,7 @@ static __always_inline struct weir_rtt_counts *row_of(const struct sock *sk)
 
 static __always_inline struct weir_rtt_counts *counts_of(const struct sock *sk)
 {
-	struct weir_rtt_counts *n = settings.by ? row_of(sk) : NULL;
+	struct weir_rtt_counts *n = by.what ? row_of(sk) : NULL;
 	__u32 zero = 0;
 
 	return n ?: bpf_map_lookup_elem(&others, &zero);

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "rtt.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
-#include "loader/out/endpoint.h"
+#include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
 #include "tcp_rtt.skel.h"
+#include "trace/abi/rtt.h"
 
 /* The readings before, for intervals. */
 struct rtt_own {
@@ -23,29 +22,20 @@ static const struct trace_hook hooks[] = {
 	{"tp_btf/tcp_probe", "round trip time", true},
 };
 
-const struct rtt_by rtt_by[] = {
-	{"peer", "peer", WEIR_RTT_PEER},
-	{"port", "port", WEIR_RTT_PORT},
-	{"peer-port", "peer_port", WEIR_RTT_PEER_PORT},
-	{"netns", "netns_inode", WEIR_RTT_NETNS},
-};
-
-const int rtt_by_count = sizeof(rtt_by) / sizeof(rtt_by[0]);
-
 static int open_rtt(struct trace_run *run, struct bpf_object **object,
 		    struct weir_trace_config **config)
 {
 	struct tcp_rtt_bpf *skel = tcp_rtt_bpf__open();
-	const struct weir_rtt_settings *settings = run->settings;
+	const struct weir_by *by = run->settings;
 
 	if (!skel)
 		return fail(-errno, "cannot open the tracing programs: %m");
 	run->skeleton = skel;
 	*object = skel->obj;
 	*config = &skel->rodata->config;
-	if (settings)
-		skel->rodata->settings = *settings;
-	if (!skel->rodata->settings.by)
+	if (by)
+		skel->rodata->by = *by;
+	if (!skel->rodata->by.what)
 		bpf_map__set_max_entries(skel->maps.rows, 1);
 	return 0;
 }
@@ -73,33 +63,11 @@ const struct tracer tracer_rtt = {
 	.forget = forget,
 };
 
-int rtt_settings(const struct trace_run *run, struct weir_rtt_settings *settings)
-{
-	return trace_constants(run, sizeof(struct weir_trace_config), settings, sizeof(*settings));
-}
-
 /* ---- rows ---- */
 
 static json_t *us_json(double us)
 {
 	return us >= 0 ? json_real(us) : json_null();
-}
-
-static json_t *peer_json(const __be32 peer[4])
-{
-	bool ip4 = !peer[0] && !peer[1] && peer[2] == htonl(0xffff);
-
-	return out_address(peer, ip4 ? 4 : 6);
-}
-
-static json_t *field_json(const struct weir_rtt_key *key, __u32 bit)
-{
-	switch (bit) {
-	case WEIR_RTT_PEER: return peer_json(key->peer);
-	case WEIR_RTT_PORT: return json_integer(key->port);
-	case WEIR_RTT_PEER_PORT: return json_integer(key->peer_port);
-	default: return json_integer(key->netns);
-	}
 }
 
 /* What came since `before`, which may be NULL; false: nothing. */
@@ -117,7 +85,7 @@ static bool difference(struct weir_rtt_counts *n, const __u64 *now, const __u64 
 }
 
 /* `key` NULL: of those that found no room. */
-static void add_row(json_t *rows, __u32 by, const struct weir_rtt_key *key, const __u64 *now,
+static void add_row(json_t *rows, __u32 by, const struct weir_by_key *key, const __u64 *now,
 		    const __u64 *before)
 {
 	struct weir_rtt_counts n;
@@ -126,13 +94,7 @@ static void add_row(json_t *rows, __u32 by, const struct weir_rtt_key *key, cons
 
 	if (!difference(&n, now, before, &samples))
 		return;
-	row = json_object();
-	for (int i = 0; i < rtt_by_count; i++)
-		if (by & rtt_by[i].bit)
-			json_object_set_new(row, rtt_by[i].field,
-					    key ? field_json(key, rtt_by[i].bit) : json_null());
-	if (by)
-		json_object_set_new(row, "other", json_boolean(!key));
+	row = by_row(by, key);
 	json_object_set_new(row, "samples", json_integer(samples));
 	json_object_set_new(row, "mean_us", json_real((double)n.total_us / samples));
 	json_object_set_new(row, "p50_us", us_json(log2_quantile(n.slot, 0.50)));
@@ -141,31 +103,6 @@ static void add_row(json_t *rows, __u32 by, const struct weir_rtt_key *key, cons
 			    n.least ? json_integer(UINT32_MAX - n.least) : json_null());
 	json_object_set_new(row, "histogram", log2_json(n.slot));
 	json_array_append_new(rows, row);
-}
-
-static int by_samples(const void *a, const void *b)
-{
-	json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "samples"));
-	json_int_t y = json_integer_value(json_object_get(*(json_t *const *)b, "samples"));
-
-	return (y > x) - (y < x);
-}
-
-/* The same rows, which it takes over, with most samples first. */
-static json_t *sorted(json_t *rows)
-{
-	size_t count = json_array_size(rows);
-	json_t **row = calloc(count + 1, sizeof(json_t *)), *array = json_array();
-
-	for (size_t i = 0; row && i < count; i++)
-		row[i] = json_array_get(rows, i);
-	if (row)
-		qsort(row, count, sizeof(json_t *), by_samples);
-	for (size_t i = 0; row && i < count; i++)
-		json_array_append(array, row[i]);
-	json_decref(rows);
-	free(row);
-	return array;
 }
 
 static json_t *rows_json(__u32 by, const struct rtt_own *now, const struct rtt_own *before)
@@ -181,17 +118,7 @@ static json_t *rows_json(__u32 by, const struct rtt_own *now, const struct rtt_o
 	for (size_t i = 0; i < now->others.count; i++)
 		add_row(rows, by, NULL, counts_value(&now->others, i),
 			counts_find(&before->others, counts_key(&now->others, i)));
-	return sorted(rows);
-}
-
-static json_t *by_json(__u32 by)
-{
-	json_t *words = json_array();
-
-	for (int i = 0; i < rtt_by_count; i++)
-		if (by & rtt_by[i].bit)
-			json_array_append_new(words, json_string(rtt_by[i].word));
-	return words;
+	return by_sorted(rows, "samples");
 }
 
 static int read_counts(struct trace_run *run, struct rtt_own *now)
@@ -210,12 +137,12 @@ json_t *rtt_summary(struct trace_run *run, double seconds)
 {
 	static const struct rtt_own none;
 	struct rtt_own *own = run->own, now = {};
-	struct weir_rtt_settings settings;
+	struct weir_by by;
 	json_t *summary = NULL;
 
-	if (!rtt_settings(run, &settings) && !read_counts(run, &now))
-		summary = json_pack("{s:o,s:o}", "by", by_json(settings.by), "rows",
-				    rows_json(settings.by, &now, seconds ? own : &none));
+	if (!by_of(run, &by) && !read_counts(run, &now))
+		summary = json_pack("{s:o,s:o}", "by", by_json(by.what), "rows",
+				    rows_json(by.what, &now, seconds ? own : &none));
 	forget(run);
 	*own = now;
 	return summary;

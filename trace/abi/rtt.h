@@ -3,31 +3,9 @@
 #ifndef WEIR_TRACE_ABI_RTT_H
 #define WEIR_TRACE_ABI_RTT_H
 
-#include "trace.h"
+#include "by.h"
 
-#define WEIR_RTT_ROWS 8192
-
-/* What makes a row. */
-enum {
-	WEIR_RTT_PEER = 1 << 0,
-	WEIR_RTT_PORT = 1 << 1, /* local */
-	WEIR_RTT_PEER_PORT = 1 << 2,
-	WEIR_RTT_NETNS = 1 << 3,
-};
-
-/* Behind struct weir_trace_config. */
-struct weir_rtt_settings {
-	__u32 by; /* WEIR_RTT_*; 0: one row */
-	__u32 pad;
-};
-
-/* What does not make a row is zero. */
-struct weir_rtt_key {
-	__be32 peer[4]; /* IPv4 as ::ffff:a.b.c.d */
-	__u16 port;
-	__u16 peer_port;
-	__u32 netns;
-};
+#define WEIR_RTT_ROWS 8192 /* each by struct weir_by_key */
 
 struct weir_rtt_counts {
 	__u64 slot[WEIR_LOG2_SLOTS]; /* log2 of microseconds */
@@ -36,7 +14,5 @@ struct weir_rtt_counts {
 };
 
 #define WEIR_RTT_MARKS (WEIR_LOG2_SLOTS + 1) /* from this counter on */
-
-_Static_assert(sizeof(struct weir_rtt_key) == 24, "no holes");
 
 #endif

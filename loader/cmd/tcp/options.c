@@ -8,6 +8,7 @@
 
 #include "loader/base/error.h"
 #include "loader/base/options.h"
+#include "loader/trace/by.h"
 #include "loader/trace/filter.h"
 
 /* Filters that take one value. */
@@ -143,4 +144,14 @@ void tcp_options_close(struct tcp_options *o)
 {
 	if (o->cgroup.fd >= 0)
 		close(o->cgroup.fd);
+}
+
+int tcp_option_by(void *settings, struct args *args)
+{
+	const char *text;
+
+	if (!accept_word(args, "--by"))
+		return 0;
+	text = value_of(args, "--by");
+	return text && !by_parse(settings, text) ? TCP_OPTION_COLLECTS : -EINVAL;
 }

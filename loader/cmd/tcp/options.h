@@ -28,4 +28,7 @@ struct tcp_options {
 int tcp_options_parse(struct tcp_options *o, const struct tcp_command *command, struct args *args);
 void tcp_options_close(struct tcp_options *o);
 
+/* For tcp_command.option: --by, where the settings begin with struct weir_by. */
+int tcp_option_by(void *settings, struct args *args);
+
 #endif

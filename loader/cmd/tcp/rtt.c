@@ -3,24 +3,15 @@
 #include "loader/tcp/rtt.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/cmd/command.h"
-#include "session.h"
+#include "loader/trace/by.h"
+#include "options.h"
 
 #define BAR	 40
-#define BY_MAX	 4
 #define MEASURES 8
-
-static const struct column by_columns[BY_MAX] = {
-	COLUMN("peer", "Peer", UNIT_TEXT),
-	COLUMN("port", "Port", UNIT_NUMBER),
-	COLUMN("peer_port", "Peer port", UNIT_NUMBER),
-	COLUMN("netns_inode", "Netns", UNIT_NUMBER),
-};
 
 static const struct column measures[MEASURES] = {
 	COLUMN("samples", "Samples", UNIT_COUNT),
@@ -33,7 +24,7 @@ static const struct column measures[MEASURES] = {
 	COLUMN("histogram.distribution", "distribution", UNIT_TEXT),
 };
 
-static struct column columns[BY_MAX + MEASURES];
+static struct column columns[BY_COLUMNS + MEASURES];
 
 static struct table table = {
 	.rows = "rows",
@@ -43,28 +34,6 @@ static struct table table = {
 };
 
 /* ---- for people ---- */
-
-static bool has_word(const json_t *by, const char *word)
-{
-	const json_t *item;
-	size_t i;
-
-	json_array_foreach (by, i, item)
-		if (!strcmp(json_string_value(item), word))
-			return true;
-	return false;
-}
-
-/* What makes a row comes first. */
-static void choose_columns(const json_t *by)
-{
-	table.count = 0;
-	for (int i = 0; i < rtt_by_count && i < BY_MAX; i++)
-		if (has_word(by, rtt_by[i].word))
-			columns[table.count++] = by_columns[i];
-	memcpy(&columns[table.count], measures, sizeof(measures));
-	table.count += MEASURES;
-}
 
 static void draw(json_t *histogram)
 {
@@ -90,10 +59,12 @@ static void draw(json_t *histogram)
 	}
 }
 
-static void name_other(json_t *row)
+/* What makes a row comes first. */
+static void choose_columns(const json_t *document)
 {
-	if (json_is_true(json_object_get(row, "other")))
-		json_object_set_new(row, columns[0].path, json_string("(other)"));
+	table.count = by_columns(columns, document);
+	memcpy(&columns[table.count], measures, sizeof(measures));
+	table.count += MEASURES;
 }
 
 static json_t *summary(struct trace_run *run, double seconds)
@@ -103,59 +74,23 @@ static json_t *summary(struct trace_run *run, double seconds)
 
 	if (!document || options.json)
 		return document;
-	choose_columns(json_object_get(document, "by"));
-	json_array_foreach (json_object_get(document, "rows"), i, row) {
+	choose_columns(document);
+	json_array_foreach (json_object_get(document, "rows"), i, row)
 		draw(json_object_get(row, "histogram"));
-		name_other(row);
-	}
+	by_name_others(document);
 	return document;
-}
-
-/* ---- options ---- */
-
-static int parse_by(struct weir_rtt_settings *settings, const char *text)
-{
-	char *copy = strdup(text), *rest = copy, *item;
-	__u32 by = 0;
-	int err = copy ? 0 : fail(-ENOMEM, "out of memory");
-
-	while (!err && (item = strsep(&rest, ","))) {
-		__u32 bit = 0;
-
-		for (int i = 0; i < rtt_by_count; i++)
-			if (!strcmp(item, rtt_by[i].word))
-				bit = rtt_by[i].bit;
-		if (!bit)
-			err = misuse(
-				"--by '%s': rows can be made by peer, port, peer-port and netns",
-				item);
-		by |= bit;
-	}
-	free(copy);
-	settings->by = by;
-	return err;
-}
-
-static int option(void *settings, struct args *args)
-{
-	const char *text;
-
-	if (!accept_word(args, "--by"))
-		return 0;
-	text = value_of(args, "--by");
-	return text && !parse_by(settings, text) ? TCP_OPTION_COLLECTS : -EINVAL;
 }
 
 int cmd_tcp_rtt(struct args *args)
 {
-	static struct weir_rtt_settings settings;
+	static struct weir_by by;
 	static const struct tcp_command command = {
 		.tracer = &tracer_rtt,
 		.tables = &table,
 		.table_count = 1,
 		.summary = summary,
-		.option = option,
-		.settings = &settings,
+		.option = tcp_option_by,
+		.settings = &by,
 		.no_pid =
 			"the kernel does not tell whose segment it is that arrives; --cgroup, --port "
 			"or --netns can",
