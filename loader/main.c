@@ -89,6 +89,9 @@ static const struct command commands[] = {
 	 "how long connections take to be made: port search, handshake, accept queue", true},
 	{"tcp", "life", cmd_tcp_life, "[FILTER...] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
 	 "connections when they end: bytes, duration, retransmits, who ended them", true},
+	{"tcp", "retransmit", cmd_tcp_retransmit,
+	 "[FILTER...] [--by peer,port,peer-port,netns] [-s] [-i SEC] [-d SEC] [-c N]",
+	 "what is sent again, and why", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

@@ -24,6 +24,7 @@ int weir_owners(struct bpf_iter__task_file *ctx)
 	if (!sk || !is_tcp(sk))
 		return 0;
 	o.socket = (__u64)sk;
+	o.inode = BPF_CORE_READ(file, f_inode, i_ino);
 	o.owner.pid = task->tgid;
 	BPF_CORE_READ_STR_INTO(&o.owner.comm, task, comm);
 	bpf_seq_write(ctx->meta->seq, &o, sizeof(o));

@@ -28,6 +28,8 @@ static __always_inline void tell_connection(struct weir_socket *s, const struct 
 	s->bytes_acked = moved.sent;
 	s->bytes_received = moved.received;
 	s->role = moved.role;
+	s->bytes_sent = tp->bytes_sent;
+	s->bytes_retrans = tp->bytes_retrans;
 	s->segs_out = tp->segs_out;
 	s->data_segs_out = tp->data_segs_out;
 	s->retransmits = tp->total_retrans;

@@ -57,5 +57,6 @@ int cmd_tcp_rtt(struct args *args);
 int cmd_tcp_connect(struct args *args);
 int cmd_tcp_life(struct args *args);
 int cmd_tcp_port(struct args *args);
+int cmd_tcp_retransmit(struct args *args);
 
 #endif

@@ -2,9 +2,10 @@
 #include "tracers.h"
 
 #include "connect.h"
-#include "rtt.h"
 #include "life.h"
 #include "port.h"
+#include "retransmit.h"
+#include "rtt.h"
 #include "states.h"
 
 const struct tracer *const tracers[] = {
@@ -13,6 +14,7 @@ const struct tracer *const tracers[] = {
 	&tracer_connect,
 	&tracer_life,
 	&tracer_port,
+	&tracer_retransmit,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

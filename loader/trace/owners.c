@@ -97,13 +97,26 @@ int owners_read(struct owners **owners)
 	return 0;
 }
 
+static const struct weir_owned *find(const struct owners *owners, __u64 socket)
+{
+	struct weir_owned key = {.socket = socket};
+
+	return owners->count ? bsearch(&key, owners->owned, owners->count, sizeof(key), by_address)
+			     : NULL;
+}
+
 const struct weir_owner *owners_find(const struct owners *owners, __u64 socket)
 {
-	struct weir_owned key = {.socket = socket}, *found;
+	const struct weir_owned *found = find(owners, socket);
 
-	found = owners->count ? bsearch(&key, owners->owned, owners->count, sizeof(key), by_address)
-			      : NULL;
 	return found ? &found->owner : NULL;
+}
+
+const struct weir_owner *owners_find_inode(const struct owners *owners, __u64 socket, __u32 inode)
+{
+	const struct weir_owned *found = find(owners, socket);
+
+	return found && found->inode == inode ? &found->owner : NULL;
 }
 
 int owners_each(const struct owners *owners,

@@ -8,7 +8,7 @@
 struct weir_owned {
 	__u64 socket; /* address, as tracepoints know it */
 	struct weir_owner owner;
-	__u32 pad;
+	__u32 inode; /* of the file: no later socket at this address has the same */
 };
 
 _Static_assert(sizeof(struct weir_owned) == 32, "no holes");

@@ -123,6 +123,8 @@ static int check(const struct tcp_options *o, const struct tcp_command *command)
 		return misuse("--unpin stands alone");
 	if (o->pinning == PINNED && o->filtered)
 		return misuse("filters belong to --pin: what it left out was not collected");
+	if (o->filter.pid && command->no_pid_counted && (o->pinning || o->summary || o->interval))
+		return misuse("--pid: %s", command->no_pid_counted);
 	if (o->filter.pid && command->no_pid)
 		return misuse("--pid: %s", command->no_pid);
 	if (o->count && o->summary && !o->interval)

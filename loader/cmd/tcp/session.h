@@ -33,10 +33,11 @@ struct tcp_command {
 	/* Takes an option of its own: 1, or TCP_OPTION_COLLECTS when it decides what is collected, so
 	 * that it belongs to --pin as filters do; 0 when it is not one; < 0 with a misuse() line. */
 	int (*option)(void *settings, struct args *args);
-	void *settings;	    /* becomes run->settings */
-	bool min;	    /* --min is understood */
-	bool no_pin;	    /* there is nothing to collect in the background */
-	const char *no_pid; /* why --pid is not possible; NULL: it is */
+	void *settings;		    /* becomes run->settings */
+	bool min;		    /* --min is understood */
+	bool no_pin;		    /* there is nothing to collect in the background */
+	const char *no_pid;	    /* why --pid is not possible; NULL: it is */
+	const char *no_pid_counted; /* the same, where nothing but counts is kept */
 };
 
 int tcp_session(const struct tcp_command *command, struct args *args);

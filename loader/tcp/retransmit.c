@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "retransmit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <bpf/libbpf.h>
+
+#include "loader/base/error.h"
+#include "loader/host/clock.h"
+#include "loader/out/endpoint.h"
+#include "loader/out/out.h"
+#include "loader/trace/by.h"
+#include "loader/trace/counts.h"
+#include "loader/trace/owners.h"
+#include "loader/trace/snapshot.h"
+#include "states.h"
+#include "tcp_retransmit.skel.h"
+#include "trace/abi/retransmit.h"
+
+#define OWNERS_NS 1000000000ull /* a look at all files is not taken more often */
+
+struct retransmit_own {
+	struct owners *owners;
+	__u64 owners_ns; /* when they were read */
+	struct snapshot *snapshot;
+	struct counts rows, others; /* the readings before, for intervals */
+};
+
+static const struct trace_hook hooks[] = {
+	{"tp_btf/tcp_retransmit_skb", "retransmit", true},
+	{"tp_btf/tcp_retransmit_synack", "retransmit of a SYN-ACK", false},
+	{"tp_btf/inet_sock_set_state", "what a connection sent behind its last retransmit", false},
+};
+
+static const char *const kinds[WEIR_RETRANSMIT_KINDS] = {
+	[WEIR_RETRANSMIT_SYN] = "syn",	   [WEIR_RETRANSMIT_SYNACK] = "synack",
+	[WEIR_RETRANSMIT_RTO] = "rto",	   [WEIR_RETRANSMIT_FAST] = "fast",
+	[WEIR_RETRANSMIT_TLP] = "tlp",	   [WEIR_RETRANSMIT_SLOW_START] = "slow_start",
+	[WEIR_RETRANSMIT_OTHER] = "other",
+};
+
+static int open_retransmit(struct trace_run *run, struct bpf_object **object,
+			   struct weir_trace_config **config)
+{
+	struct tcp_retransmit_bpf *skel = tcp_retransmit_bpf__open();
+	const struct weir_by *by = run->settings;
+	bool tells_errors = hook_arguments("tcp_retransmit_skb") >= 3;
+
+	if (!skel)
+		return fail(-errno, "cannot open the tracing programs: %m");
+	run->skeleton = skel;
+	*object = skel->obj;
+	*config = &skel->rodata->config;
+	if (by)
+		skel->rodata->by = *by;
+	bpf_program__set_autoload(skel->progs.weir_retransmit, tells_errors);
+	bpf_program__set_autoload(skel->progs.weir_retransmit2, !tells_errors);
+	return 0;
+}
+
+static void close_retransmit(void *skeleton)
+{
+	tcp_retransmit_bpf__destroy(skeleton);
+}
+
+static void forget(struct trace_run *run)
+{
+	struct retransmit_own *own = run->own;
+
+	owners_free(own->owners);
+	snapshot_close(own->snapshot);
+	counts_free(&own->rows);
+	counts_free(&own->others);
+}
+
+const struct tracer tracer_retransmit = {
+	.name = "retransmit",
+	.hooks = hooks,
+	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
+	.own_size = sizeof(struct retransmit_own),
+	.open = open_retransmit,
+	.close = close_retransmit,
+	.forget = forget,
+};
+
+/* ---- lines ---- */
+
+/* Sockets that came behind the last look are looked for once more, but not all the time. */
+static const struct weir_owner *owner_of(struct retransmit_own *own,
+					 const struct weir_retransmit_event *e)
+{
+	const struct weir_owner *owner = NULL;
+	__u64 now = clock_now_ns();
+
+	if (!e->inode)
+		return NULL;
+	if (own->owners)
+		owner = owners_find_inode(own->owners, e->socket, e->inode);
+	if (owner || (own->owners && now - own->owners_ns < OWNERS_NS))
+		return owner;
+	owners_free(own->owners);
+	own->owners = NULL;
+	if (owners_read(&own->owners)) {
+		forget_failure();
+		return NULL;
+	}
+	own->owners_ns = now;
+	return owners_find_inode(own->owners, e->socket, e->inode);
+}
+
+/* The kernel counts timers in ticks, and says nowhere how long one is but here. */
+static double tick_us(void)
+{
+	struct timespec tick;
+
+	return clock_getres(CLOCK_MONOTONIC_COARSE, &tick) ? 0 : tick.tv_nsec / 1e3;
+}
+
+static json_t *error_json(int error)
+{
+	const char *name = error < 0 ? strerrorname_np(-error) : NULL;
+
+	return !error ? json_null() : json_string(name ?: "NET_XMIT_DROP");
+}
+
+static json_t *congestion_json(unsigned int state)
+{
+	static const char *const names[] = {"open", "disorder", "cwr", "recovery", "loss"};
+
+	return state < sizeof(names) / sizeof(names[0]) ? json_string(names[state]) : json_null();
+}
+
+static void add_ends(json_t *row, const struct weir_ends *ends)
+{
+	json_object_set_new(row, "local", out_end(ends->local, ends->local_port, ends->family));
+	json_object_set_new(row, "remote", out_end(ends->remote, ends->remote_port, ends->family));
+	json_object_set_new(row, "netns_inode", json_integer(ends->netns));
+}
+
+/* What a half-open connection has not got is null. */
+static void add_connection(json_t *row, const struct weir_retransmit_event *e)
+{
+	bool whole = e->state != BPF_TCP_NEW_SYN_RECV;
+
+	json_object_set_new(row, "rto_us", whole ? json_real(e->rto * tick_us()) : json_null());
+	json_object_set_new(row, "srtt_us", e->srtt_us ? json_integer(e->srtt_us) : json_null());
+	json_object_set_new(row, "congestion",
+			    whole ? congestion_json(e->congestion) : json_null());
+	json_object_set_new(row, "bytes_sent", whole ? json_integer(e->bytes_sent) : json_null());
+	json_object_set_new(row, "bytes_retransmitted",
+			    whole ? json_integer(e->bytes_retrans) : json_null());
+}
+
+json_t *retransmit_row(struct trace_run *run, const void *event, size_t size)
+{
+	const struct weir_retransmit_event *e = event;
+	const struct weir_owner *owner;
+	__u32 pid = run->about.config.filter.pid;
+	json_t *row;
+
+	if (size < sizeof(*e) || e->kind >= WEIR_RETRANSMIT_KINDS)
+		return NULL;
+	owner = owner_of(run->own, e);
+	if (pid && (!owner || owner->pid != pid))
+		return NULL;
+	row = json_object();
+	json_object_set_new(row, "time", out_time(e->ns));
+	json_object_set_new(row, "pid", owner ? json_integer(owner->pid) : json_null());
+	json_object_set_new(row, "comm", owner ? out_string(owner->comm) : json_null());
+	add_ends(row, &e->ends);
+	json_object_set_new(row, "state", json_string(tcp_state_name(e->state)));
+	json_object_set_new(row, "kind", json_string(kinds[e->kind]));
+	json_object_set_new(row, "timeouts_in_a_row", json_integer(e->row));
+	json_object_set_new(row, "sequence", json_integer(e->sequence));
+	json_object_set_new(row, "bytes", json_integer(e->bytes));
+	json_object_set_new(row, "segments", json_integer(e->segments));
+	json_object_set_new(row, "error", error_json(e->error));
+	add_connection(row, e);
+	return row;
+}
+
+/* ---- the summary ---- */
+
+struct reading {
+	struct counts rows, others, sockets;
+};
+
+static struct weir_retransmit_counts *find_row(const struct reading *r,
+					       const struct weir_by_key *key)
+{
+	__u32 zero = 0;
+	__u64 *n = r->rows.count ? counts_find(&r->rows, key) : NULL;
+
+	return (void *)(n ?: counts_find(&r->others, &zero));
+}
+
+/* What a connection that lives has sent behind its last retransmit. */
+static int add_living(void *arg, const struct weir_socket *socket)
+{
+	struct reading *r = arg;
+	const struct weir_retransmit_socket *known =
+		socket->mini ? NULL : (void *)counts_find(&r->sockets, &socket->address);
+	struct weir_retransmit_counts *n = known ? find_row(r, &known->key) : NULL;
+
+	if (!n || socket->bytes_sent < known->bytes_sent ||
+	    socket->bytes_retrans < known->bytes_retrans)
+		return 0;
+	n->bytes_sent += socket->bytes_sent - known->bytes_sent;
+	n->bytes_retrans += socket->bytes_retrans - known->bytes_retrans;
+	return 0;
+}
+
+static int look_at_living(struct trace_run *run, struct reading *r)
+{
+	struct retransmit_own *own = run->own;
+	__u32 states = ~(WEIR_STATE_BIT(BPF_TCP_LISTEN) | WEIR_STATE_BIT(BPF_TCP_TIME_WAIT) |
+			 WEIR_STATE_BIT(BPF_TCP_NEW_SYN_RECV));
+	int err = 0;
+
+	if (!r->sockets.count)
+		return 0;
+	if (!own->snapshot)
+		err = snapshot_open(&own->snapshot, &run->about.config.filter, states);
+	return err ? err : snapshot_read(own->snapshot, add_living, r);
+}
+
+/* The sockets last: what one sends meanwhile is told of next time, and never twice. */
+static int read_all(struct trace_run *run, struct reading *r)
+{
+	const struct {
+		const char *map;
+		struct counts *counts;
+	} all[] = {{"rows", &r->rows}, {"others", &r->others}, {"sockets", &r->sockets}};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		int map = trace_map(run, all[i].map), err;
+
+		err = map < 0 ? map : counts_read(all[i].counts, map);
+		if (err)
+			return err;
+	}
+	return look_at_living(run, r);
+}
+
+static void forget_reading(struct reading *r)
+{
+	counts_free(&r->rows);
+	counts_free(&r->others);
+	counts_free(&r->sockets);
+}
+
+static json_t *kinds_json(const struct weir_retransmit_counts *n, __u64 *segments)
+{
+	json_t *object = json_object();
+
+	*segments = 0;
+	for (int i = 0; i < WEIR_RETRANSMIT_KINDS; i++) {
+		json_object_set_new(object, kinds[i], json_integer(n->segments[i]));
+		*segments += n->segments[i];
+	}
+	return object;
+}
+
+static void add_row(json_t *rows, __u32 what, const struct weir_by_key *key,
+		    const struct weir_retransmit_counts *n)
+{
+	json_t *row = by_row(what, key), *object;
+	__u64 segments;
+
+	object = kinds_json(n, &segments);
+	json_object_set_new(row, "segments", json_integer(segments));
+	json_object_set_new(row, "kinds", object);
+	json_object_set_new(row, "failed", json_integer(n->failed));
+	json_object_set_new(row, "bytes_sent", json_integer(n->bytes_sent));
+	json_object_set_new(row, "bytes_retransmitted", json_integer(n->bytes_retrans));
+	json_object_set_new(row, "retransmitted_percent",
+			    n->bytes_sent ? json_real(100.0 * n->bytes_retrans / n->bytes_sent)
+					  : json_null());
+	if (segments || n->failed)
+		json_array_append(rows, row);
+	json_decref(row);
+}
+
+/* What came since `before`. */
+static void add_rows(json_t *rows, __u32 what, const struct counts *now,
+		     const struct counts *before, bool keyed)
+{
+	for (size_t i = 0; i < now->count; i++) {
+		const void *key = counts_key(now, i);
+		const __u64 *was = before->count ? counts_find(before, key) : NULL;
+		struct weir_retransmit_counts n;
+		__u64 *value = (__u64 *)&n;
+
+		memcpy(value, counts_value(now, i), sizeof(n));
+		for (size_t c = 0; was && c < now->values; c++)
+			value[c] -= was[c];
+		add_row(rows, what, keyed ? key : NULL, &n);
+	}
+}
+
+static json_t *summary_json(__u32 what, const struct reading *r,
+			    const struct retransmit_own *before)
+{
+	json_t *rows = json_array();
+
+	add_rows(rows, what, &r->rows, &before->rows, true);
+	add_rows(rows, what, &r->others, &before->others, false);
+	return json_pack("{s:o,s:o}", "by", by_json(what), "rows", by_sorted(rows, "segments"));
+}
+
+json_t *retransmit_summary(struct trace_run *run, double seconds)
+{
+	static const struct retransmit_own none;
+	struct retransmit_own *own = run->own;
+	struct reading r = {};
+	json_t *summary = NULL;
+	struct weir_by by;
+
+	if (!by_of(run, &by) && !read_all(run, &r)) {
+		summary = summary_json(by.what, &r, seconds ? own : &none);
+		counts_free(&own->rows);
+		counts_free(&own->others);
+		own->rows = r.rows;
+		own->others = r.others;
+		r.rows = r.others = (struct counts){};
+	}
+	forget_reading(&r);
+	return summary;
+}
