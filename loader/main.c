@@ -92,6 +92,8 @@ static const struct command commands[] = {
 	{"tcp", "retransmit", cmd_tcp_retransmit,
 	 "[FILTER...] [--by peer,port,peer-port,netns] [-s] [-i SEC] [-d SEC] [-c N]",
 	 "what is sent again, and why", true},
+	{"tcp", "drop", cmd_tcp_drop, "[FILTER...] [--all] [--stack] [-s] [-i SEC] [-d SEC] [-c N]",
+	 "packets that the kernel or weir drops, with reason and place", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

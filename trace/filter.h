@@ -7,8 +7,9 @@
 
 #define CGROUP_LEVELS 16 /* below the root, as far as filters look */
 
-/* The first constant of each object, where the loader finds it again. */
-const volatile struct weir_trace_config config;
+/* The first constant of each object, where the loader finds it again: without a value it would lie behind
+ * those that are used earlier. */
+const volatile struct weir_trace_config config = {};
 
 static __always_inline bool in_ranges(const volatile struct weir_trace_ports *range,
 				      unsigned int count, __u16 port)
@@ -56,22 +57,24 @@ static __always_inline bool wanted_ends(const struct weir_ends *e)
 }
 
 /* In a container the loader does not know how deep the named cgroup lies. */
-static __always_inline bool wanted_cgroup(struct sock *sk)
+static __always_inline bool below_wanted(struct cgroup *cgroup)
 {
-	struct cgroup *cgroup, *at;
+	int level = BPF_CORE_READ(cgroup, level);
+	struct cgroup *at;
 
-	if (!config.filter.cgroup)
-		return true;
-	cgroup = sk->sk_cgrp_data.cgroup;
-	if (!cgroup)
-		return false;
 	for (int i = 0; i < CGROUP_LEVELS; i++) {
-		if (i > cgroup->level || bpf_core_read(&at, sizeof(at), &cgroup->ancestors[i]))
+		if (i > level || bpf_core_read(&at, sizeof(at), &cgroup->ancestors[i]))
 			return false;
 		if (BPF_CORE_READ(at, kn, id) == config.filter.cgroup)
 			return true;
 	}
 	return false;
+}
+
+static __always_inline bool wanted_cgroup(struct sock *sk)
+{
+	return !config.filter.cgroup ||
+	       (sk->sk_cgrp_data.cgroup && below_wanted(sk->sk_cgrp_data.cgroup));
 }
 
 static __always_inline bool wanted_pid(__u32 pid)

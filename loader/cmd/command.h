@@ -58,5 +58,6 @@ int cmd_tcp_connect(struct args *args);
 int cmd_tcp_life(struct args *args);
 int cmd_tcp_port(struct args *args);
 int cmd_tcp_retransmit(struct args *args);
+int cmd_tcp_drop(struct args *args);
 
 #endif

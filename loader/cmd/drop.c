@@ -36,47 +36,14 @@ static const struct table table = {
 
 static const struct table watch_table = {.group = "reasons", COLUMNS(watch_columns)};
 
-/* The reasons in the program's order, then packets the program itself gave up on. */
-#define REASONS (WEIR_REASONS + 1)
-
-static const char *const meanings[REASONS] = {
-	[WEIR_BY_RULE] = "a drop rule matched",
-	[WEIR_BY_LIMIT] = "over the rate of a limit rule",
-	[WEIR_BY_MALFORMED] = "rules are loaded and the headers contradict themselves",
-	[WEIR_BY_UNDECIDED] = "rules are loaded and the headers go too deep to decide",
-	[WEIR_BY_REDIRECT] = "a redirect rule matched and the packet could not be handed over",
-	[WEIR_BY_LOST] =
-		"redirected by XDP, but the target did not take it (down, full, no NAPI there)",
-	[WEIR_BY_NO_BACKEND] = "the service has no backend that is alive",
-	[WEIR_BY_NO_ROUTE] = "no route to the backend, or no neighbour there",
-	[WEIR_BY_TOO_BIG] = "does not fit the way to the backend; the sender is told",
-	[WEIR_BY_TTL] = "its time to live ends here; the sender is told",
-	[WEIR_BY_FRAGMENT] = "a later fragment whose first one was not seen",
-	[WEIR_BY_NAT_FULL] = "a new NAT flow, but there is no room or no port for it",
-	[WEIR_BY_NAT_UNKNOWN] = "for a NAT service, but of no known flow",
-	[WEIR_BY_MARTIAN] = "source and destination are the same, or cannot be answered",
-	[WEIR_BY_CHECKSUM] = "its checksum is unfinished and cannot be finished here",
-	[WEIR_BY_HEADROOM] = "the driver left no room for another header",
-	[WEIR_BY_BAD_TUNNEL] = "--decap: no packet inside, or one with an impossible source",
-	[WEIR_REASONS] = "the program itself failed",
-};
-
-static struct weir_counter counter_of(const struct weir_device_counters *c, int reason)
-{
-	return reason < WEIR_REASONS ? counters_of_reason(c, reason)
-				     : counters_of_verdict(c, WEIR_ABORTED);
-}
-
 static json_t *reason_json(const struct tracked *item, int reason)
 {
-	struct weir_counter delta = counter_of(&item->delta.total, reason);
-	json_t *json = counter_json(counter_of(&item->now.total, reason),
+	struct weir_counter delta = counters_of_drop(&item->delta.total, reason);
+	json_t *json = counter_json(counters_of_drop(&item->now.total, reason),
 				    item->rated ? &delta : NULL, item->delta.seconds);
 
-	json_object_set_new(json, "reason",
-			    json_string(reason < WEIR_REASONS ? reason_names[reason]
-							      : verdict_names[WEIR_ABORTED]));
-	json_object_set_new(json, "meaning", json_string(meanings[reason]));
+	json_object_set_new(json, "reason", json_string(drop_name(reason)));
+	json_object_set_new(json, "meaning", json_string(drop_meanings[reason]));
 	return json;
 }
 
@@ -92,9 +59,9 @@ static json_t *device_json(const struct tracked *item, bool recent)
 	json_t *json = tracked_json(item), *reasons = json_array(), *sums;
 	struct weir_counter total = {0}, delta = {0};
 
-	for (int i = 0; i < REASONS && item->device->counters >= 0; i++) {
-		struct weir_counter now = counter_of(&item->now.total, i);
-		struct weir_counter part = counter_of(&item->delta.total, i);
+	for (int i = 0; i < COUNTERS_DROPS && item->device->counters >= 0; i++) {
+		struct weir_counter now = counters_of_drop(&item->now.total, i);
+		struct weir_counter part = counters_of_drop(&item->delta.total, i);
 
 		total.packets += now.packets;
 		total.bytes += now.bytes;

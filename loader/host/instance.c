@@ -319,6 +319,16 @@ int instance_open(struct instance *in, bool change)
 	return err;
 }
 
+int instance_peek(struct instance *in)
+{
+	int err;
+
+	*in = (struct instance){.lock = -1};
+	err = name_instance(in);
+	in->exists = !err && !access(in->dir, F_OK);
+	return err;
+}
+
 void instance_unlock(struct instance *in)
 {
 	if (in->lock >= 0)

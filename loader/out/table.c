@@ -232,22 +232,43 @@ static void print_line(struct cursor *c, const struct table *table, const int *w
 	end_line(c);
 }
 
-/* A note is for copying, commands for example: it is better wrapped than cut. */
-static void print_note(struct cursor *c, const struct table *table, const json_t *row)
+/* Text below a row is for copying, commands for example: it is better wrapped than cut. */
+static void print_below(struct cursor *c, const char *sign, const char *below)
 {
-	const char *note = table->note ? json_string_value(table_lookup(row, table->note)) : NULL;
 	struct style style = c->style;
 	char text[CELL];
 
-	if (!note)
-		return;
-	snprintf(text, sizeof(text), "%s%s", unit_utf8() ? "→ " : "-> ", note);
+	snprintf(text, sizeof(text), "%s%s", sign, below);
 	disarm(text);
 	c->style.width = 0;
 	c->pending = NOTE_INDENT;
 	put(c, text, FAINT);
 	end_line(c);
 	c->style = style;
+}
+
+static void print_note(struct cursor *c, const struct table *table, const json_t *row)
+{
+	const char *note = table->note ? json_string_value(table_lookup(row, table->note)) : NULL;
+
+	if (note)
+		print_below(c, unit_utf8() ? "→ " : "-> ", note);
+}
+
+static void print_list(struct cursor *c, const struct table *table, const json_t *row)
+{
+	const json_t *list = table->list ? table_lookup(row, table->list) : NULL, *item;
+	size_t i;
+
+	json_array_foreach (list, i, item)
+		if (json_is_string(item))
+			print_below(c, "", json_string_value(item));
+}
+
+static void print_texts(struct cursor *c, const struct table *table, const json_t *row)
+{
+	print_list(c, table, row);
+	print_note(c, table, row);
 }
 
 static void widen(const struct table *table, int *widths, const struct line *line)
@@ -324,7 +345,7 @@ static void print_lines(struct cursor *c, const struct table *table, const struc
 	for (size_t i = 0; i < count; i++) {
 		print_line(c, table, widths, &lines[i]);
 		if (i + 1 == count || lines[i + 1].first)
-			print_note(c, table, lines[i].row);
+			print_texts(c, table, lines[i].row);
 	}
 }
 

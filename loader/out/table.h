@@ -48,6 +48,7 @@ struct table {
 	const char *rows;    /* path of the array of rows; NULL: the document is the array */
 	const char *group;   /* field of a row that is an array of sub-rows, or NULL */
 	const char *note;    /* field of a row shown below it on a line of its own, never cut */
+	const char *list;    /* field of a row that is an array of texts, shown below it a line each */
 	const char *heading; /* line above the titles, or NULL */
 	const char *empty;   /* line instead of a table without rows; NULL: nothing at all */
 	const struct column *columns;

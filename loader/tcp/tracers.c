@@ -2,6 +2,7 @@
 #include "tracers.h"
 
 #include "connect.h"
+#include "drop.h"
 #include "life.h"
 #include "port.h"
 #include "retransmit.h"
@@ -13,8 +14,9 @@ const struct tracer *const tracers[] = {
 	&tracer_rtt,
 	&tracer_connect,
 	&tracer_life,
-	&tracer_port,
 	&tracer_retransmit,
+	&tracer_drop,
+	&tracer_port,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

@@ -52,6 +52,28 @@ const char *const reason_names[WEIR_REASONS] = {
 	[WEIR_BY_BAD_TUNNEL] = "bad_tunnel",
 };
 
+const char *const drop_meanings[COUNTERS_DROPS] = {
+	[WEIR_BY_RULE] = "a drop rule matched",
+	[WEIR_BY_LIMIT] = "over the rate of a limit rule",
+	[WEIR_BY_MALFORMED] = "rules are loaded and the headers contradict themselves",
+	[WEIR_BY_UNDECIDED] = "rules are loaded and the headers go too deep to decide",
+	[WEIR_BY_REDIRECT] = "a redirect rule matched and the packet could not be handed over",
+	[WEIR_BY_LOST] =
+		"redirected by XDP, but the target did not take it (down, full, no NAPI there)",
+	[WEIR_BY_NO_BACKEND] = "the service has no backend that is alive",
+	[WEIR_BY_NO_ROUTE] = "no route to the backend, or no neighbour there",
+	[WEIR_BY_TOO_BIG] = "does not fit the way to the backend; the sender is told",
+	[WEIR_BY_TTL] = "its time to live ends here; the sender is told",
+	[WEIR_BY_FRAGMENT] = "a later fragment whose first one was not seen",
+	[WEIR_BY_NAT_FULL] = "a new NAT flow, but there is no room or no port for it",
+	[WEIR_BY_NAT_UNKNOWN] = "for a NAT service, but of no known flow",
+	[WEIR_BY_MARTIAN] = "source and destination are the same, or cannot be answered",
+	[WEIR_BY_CHECKSUM] = "its checksum is unfinished and cannot be finished here",
+	[WEIR_BY_HEADROOM] = "the driver left no room for another header",
+	[WEIR_BY_BAD_TUNNEL] = "--decap: no packet inside, or one with an impossible source",
+	[WEIR_REASONS] = "the program itself failed",
+};
+
 /* struct weir_device_counters holds nothing but 64-bit counters, so that sums and differences
  * of it are those of an array. */
 #define WORDS (sizeof(struct weir_device_counters) / sizeof(__u64))
@@ -138,6 +160,17 @@ struct weir_counter counters_of_class(const struct weir_device_counters *c, unsi
 struct weir_counter counters_of_reason(const struct weir_device_counters *c, unsigned int reason)
 {
 	return c->reason[reason];
+}
+
+const char *drop_name(unsigned int drop)
+{
+	return drop < WEIR_REASONS ? reason_names[drop] : verdict_names[WEIR_ABORTED];
+}
+
+struct weir_counter counters_of_drop(const struct weir_device_counters *c, unsigned int drop)
+{
+	return drop < WEIR_REASONS ? counters_of_reason(c, drop)
+				   : counters_of_verdict(c, WEIR_ABORTED);
 }
 
 struct weir_counter counters_of_all(const struct weir_device_counters *c)

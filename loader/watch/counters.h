@@ -12,6 +12,11 @@ extern const char *const verdict_names[WEIR_VERDICTS];
 extern const char *const class_names[WEIR_CLASSES];
 extern const char *const reason_names[WEIR_REASONS];
 
+/* What was dropped: for a reason of enum weir_reason, or, behind them, as the program itself failed. */
+#define COUNTERS_DROPS (WEIR_REASONS + 1)
+const char *drop_name(unsigned int drop);
+extern const char *const drop_meanings[COUNTERS_DROPS];
+
 struct counters_sample {
 	double seconds; /* CLOCK_MONOTONIC; 0: never read */
 	struct weir_device_counters total;
@@ -29,6 +34,7 @@ void counters_between(const struct counters_sample *before, const struct counter
 struct weir_counter counters_of_verdict(const struct weir_device_counters *c, unsigned int verdict);
 struct weir_counter counters_of_class(const struct weir_device_counters *c, unsigned int class);
 struct weir_counter counters_of_reason(const struct weir_device_counters *c, unsigned int reason);
+struct weir_counter counters_of_drop(const struct weir_device_counters *c, unsigned int drop);
 struct weir_counter counters_of_all(const struct weir_device_counters *c);
 
 /* Index into c->reason of the reason with the most packets; -1 when nothing was dropped. */
