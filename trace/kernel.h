@@ -13,8 +13,35 @@ struct ns_common {
 	unsigned int inum;
 };
 
+/* Chains end in a pointer whose lowest bit is set. */
+struct hlist_nulls_node {
+	struct hlist_nulls_node *next;
+};
+
+struct hlist_nulls_head {
+	struct hlist_nulls_node *first;
+};
+
+struct inet_ehash_bucket {
+	struct hlist_nulls_head chain;
+};
+
+struct inet_hashinfo {
+	struct inet_ehash_bucket *ehash;
+	unsigned int ehash_mask;
+};
+
+struct inet_timewait_death_row {
+	struct inet_hashinfo *hashinfo;
+};
+
+struct netns_ipv4 {
+	struct inet_timewait_death_row tcp_death_row;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -34,6 +61,7 @@ struct in6_addr {
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
+	unsigned int skc_hash;
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
@@ -42,6 +70,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	unsigned long skc_flags;
+	struct hlist_nulls_node skc_nulls_node;
 };
 
 struct kernfs_node {

@@ -5,6 +5,7 @@
 
 #include "abi/states.h"
 #include "events.h"
+#include "timewait.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -27,51 +28,15 @@ struct {
 struct change {
 	__u64 socket;
 	__u64 now, lasted;
+	struct mini mini;
 	struct weir_owner owner;
-	__u8 from, to, timewait;
+	__u8 from, to;
+	__u8 error;
 };
 
-/* tcp_time_wait() closes the socket, and a mini-socket takes its place. Nothing else closes one in these
- * states without an error. */
-static __always_inline __u8 left_behind(const struct sock *sk, const struct change *c)
-{
-	if (c->to != TCP_CLOSE || sk->sk_err)
-		return 0;
-	if (c->from == TCP_FIN_WAIT2)
-		return TCP_TIME_WAIT;
-	return c->from == TCP_CLOSING ? TCP_TIME_WAIT : 0;
-}
+/* ---- telling ---- */
 
-/* Only these changes are made by the process that uses the socket. */
-static __always_inline bool by_owner(const struct change *c)
-{
-	return c->to == TCP_SYN_SENT || c->to == TCP_LISTEN || c->to == TCP_FIN_WAIT1 ||
-	       c->to == TCP_LAST_ACK;
-}
-
-static __always_inline void follow(struct change *c)
-{
-	struct weir_state *known = bpf_map_lookup_elem(&sockets, &c->socket), fresh;
-
-	if (known)
-		c->owner = known->owner;
-	if (!c->owner.pid && by_owner(c))
-		owner_here(&c->owner);
-	if (known)
-		c->lasted = c->now - known->since_ns;
-	if (c->to == TCP_CLOSE) {
-		bpf_map_delete_elem(&sockets, &c->socket);
-	} else if (known) {
-		known->since_ns = c->now;
-		known->owner = c->owner;
-	} else {
-		fresh = (struct weir_state){.since_ns = c->now, .owner = c->owner};
-		if (bpf_map_update_elem(&sockets, &c->socket, &fresh, BPF_ANY))
-			tally_add(records_full);
-	}
-}
-
-static __always_inline void tell(const struct change *c, const struct weir_ends *ends, __u8 error)
+static __always_inline void tell(const struct change *c, const struct weir_ends *ends)
 {
 	struct weir_state_event *e = event_reserve(struct weir_state_event);
 
@@ -80,18 +45,19 @@ static __always_inline void tell(const struct change *c, const struct weir_ends 
 	e->ns = c->now;
 	e->socket = c->socket;
 	e->lasted_ns = c->lasted;
+	e->mini = c->mini.address;
 	e->ends = *ends;
 	e->owner = c->owner;
 	e->from = c->from;
 	e->to = c->to;
-	e->timewait = c->timewait;
-	e->error = error;
+	e->error = c->error;
+	e->pad = 0;
 	event_submit(e);
 }
 
 static __always_inline void count(const struct change *c, __u8 family)
 {
-	struct weir_state_change key = {c->from, c->to, c->timewait, family};
+	struct weir_state_change key = {c->from, c->to, c->mini.address != 0, family};
 	struct weir_state_counts *n = bpf_map_lookup_elem(&changes, &key);
 	static const struct weir_state_counts none;
 
@@ -111,6 +77,123 @@ static __always_inline void count(const struct change *c, __u8 family)
 	n->slot[log2_slot(c->lasted / 1000)]++;
 }
 
+/* With what decides late: the owner, the port and the time. The reader of lines follows mini-sockets, which
+ * may last as long as the user asks for. */
+static __always_inline void show(const struct change *c, const struct weir_ends *ends)
+{
+	bool lasted = c->lasted >= config.filter.min_ns;
+
+	if (!wanted_pid(c->owner.pid) || (!ends->local_port && config.filter.port_ranges))
+		return;
+	if (config.lines && (lasted || c->mini.address))
+		tell(c, ends);
+	if (config.counted && lasted)
+		count(c, ends->family);
+}
+
+/* ---- following ---- */
+
+static __always_inline void remember(__u64 socket, const struct weir_state *state)
+{
+	if (bpf_map_update_elem(&sockets, &socket, state, BPF_ANY))
+		tally_add(records_full);
+}
+
+/* A child begins as a copy of its listener that does not have its own ends yet. That it was born is told
+ * with its next change. */
+static __always_inline void born(const struct sock *sk)
+{
+	struct weir_state child = {.state = TCP_SYN_RECV, .untold = 1};
+
+	child.since_ns = bpf_ktime_get_ns();
+	remember((__u64)sk, &child);
+}
+
+static __always_inline void show_birth(const struct weir_state *known, const struct change *now,
+				       const struct weir_ends *ends)
+{
+	struct change birth = {
+		.socket = now->socket,
+		.now = known->since_ns,
+		.from = TCP_LISTEN,
+		.to = TCP_SYN_RECV,
+	};
+
+	show(&birth, ends);
+}
+
+/* What the process that runs has asked for, and not a packet or a timer. tcp_abort(), for `ss -K`, notes
+ * the error before it closes. */
+static __always_inline bool by_owner(const struct sock *sk, const struct change *c)
+{
+	if (!sk->sk_lock.owned)
+		return false;
+	return c->to == TCP_SYN_SENT || c->to == TCP_LISTEN || c->to == TCP_FIN_WAIT1 ||
+	       c->to == TCP_LAST_ACK || (c->to == TCP_CLOSE && !sk->sk_err);
+}
+
+static __always_inline void close(struct change *c, const struct sock *sk,
+				  const struct weir_ends *ends)
+{
+	c->error = sk->sk_err;
+	bpf_map_delete_elem(&sockets, &c->socket);
+	if (c->from != TCP_FIN_WAIT2 && c->from != TCP_CLOSING)
+		return;
+	if (!find_mini(&c->mini, sk, ends))
+		tally_add(unknown);
+	if (c->mini.address)
+		c->to = c->mini.state;
+}
+
+/* The record of a socket that closed unseen is found by the next one at its address: that one begins anew,
+ * and where a change was missed the time is not known. */
+static __always_inline void follow(struct change *c, const struct sock *sk,
+				   const struct weir_ends *ends)
+{
+	struct weir_state *known =
+		c->from == TCP_CLOSE ? NULL : bpf_map_lookup_elem(&sockets, &c->socket);
+	struct weir_state fresh = {};
+
+	if (known) {
+		if (known->untold)
+			show_birth(known, c, ends);
+		c->owner = known->owner;
+		if (known->since_ns && known->state == c->from)
+			c->lasted = c->now - known->since_ns;
+	}
+	if (!c->lasted && c->from != TCP_CLOSE)
+		tally_add(unknown);
+	if (!c->owner.pid && by_owner(sk, c))
+		owner_here(&c->owner);
+	if (c->to == TCP_CLOSE) {
+		close(c, sk, ends);
+		return;
+	}
+	fresh.since_ns = c->now;
+	fresh.owner = c->owner;
+	fresh.state = c->to;
+	if (known)
+		*known = fresh;
+	else
+		remember(c->socket, &fresh);
+}
+
+/* Until then a filter may have lacked the port or the peer. */
+static __always_inline void forget(const struct change *c)
+{
+	if (c->from == TCP_SYN_SENT || c->from == TCP_SYN_RECV)
+		bpf_map_delete_elem(&sockets, &c->socket);
+}
+
+static __always_inline bool wanted_birth(struct sock *sk)
+{
+	const struct sock_common *c = &sk->__sk_common;
+	struct weir_ends ends = {.local_port = c->skc_num};
+
+	return (!config.filter.netns || c->skc_net.net->ns.inum == config.filter.netns) &&
+	       wanted_port(&ends) && wanted_cgroup(sk);
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(weir_states, struct sock *sk, int from, int to)
 {
@@ -120,20 +203,21 @@ int BPF_PROG(weir_states, struct sock *sk, int from, int to)
 
 	if (!is_tcp(sk))
 		return 0;
+	if (from == TCP_LISTEN && to == TCP_SYN_RECV) {
+		if (wanted_birth(sk))
+			born(sk);
+		return 0;
+	}
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
 	ends_of(&ends, sk, tp);
-	if (!wanted(sk, &ends))
+	if (!wanted(sk, &ends)) {
+		forget(&c);
 		return 0;
+	}
 	c.now = bpf_ktime_get_ns();
-	c.timewait = left_behind(sk, &c);
-	follow(&c);
-	if (!wanted_pid(c.owner.pid) || c.lasted < config.filter.min_ns)
-		return 0;
-	if (config.lines)
-		tell(&c, &ends, sk->sk_err);
-	if (config.counted)
-		count(&c, ends.family);
+	follow(&c, sk, &ends);
+	show(&c, &ends);
 	return 0;
 }

@@ -11,6 +11,8 @@ extern const struct tracer tracer_states;
 const char *tcp_state_name(unsigned int state);
 
 json_t *states_row(struct trace_run *run, const void *event, size_t size);
+/* Of mini-sockets, which no event tells of. */
+json_t *states_rows(struct trace_run *run);
 json_t *states_summary(struct trace_run *run, double seconds);
 
 #endif

@@ -5,30 +5,32 @@
 
 #include "trace.h"
 
-#define WEIR_STATES	   16 /* TCP_ESTABLISHED is 1, TCP_NEW_SYN_RECV 12 */
 #define WEIR_STATE_SOCKETS 262144
 
 /* Of a socket that lives; by its address. */
 struct weir_state {
-	__u64 since_ns;
-	struct weir_owner owner; /* who called connect() or closed first; pid 0: not known yet */
-	__u32 pad;
+	__u64 since_ns; /* 0: older than the tracer */
+	struct weir_owner owner;
+	__u8 state;
+	__u8 untold; /* that it was born */
+	__u8 pad[2];
 };
 
 struct weir_state_event {
 	__u64 ns;
 	__u64 socket;	 /* address: the same for all changes of one socket */
-	__u64 lasted_ns; /* in the old state; 0: since before the tracer began */
+	__u64 lasted_ns; /* in the old state; 0: not known */
+	__u64 mini;	 /* address of the mini-socket that takes its place, or 0 */
 	struct weir_ends ends;
 	struct weir_owner owner;
-	__u8 from, to; /* TCP_* */
-	__u8 timewait; /* `to` is TCP_CLOSE, but a mini-socket lives on: FIN_WAIT2 or TIME_WAIT */
+	__u8 from, to; /* TCP_*; `to`, where a mini-socket takes over: the state it stands in for */
 	__u8 error;    /* errno of the socket, when it closes */
+	__u8 pad;
 };
 
 /* The summary, by change. */
 struct weir_state_change {
-	__u8 from, to, timewait, family;
+	__u8 from, to, mini, family;
 };
 
 struct weir_state_counts {
@@ -37,5 +39,8 @@ struct weir_state_counts {
 	__u64 total_ns;		     /* of these */
 	__u64 slot[WEIR_LOG2_SLOTS]; /* log2 of microseconds */
 };
+
+_Static_assert(sizeof(struct weir_state) == 32, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_state_event) == 32 + 48 + 20 + 4, "no holes");
 
 #endif

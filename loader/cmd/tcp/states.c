@@ -14,6 +14,7 @@ static const struct column line_columns[] = {
 	COLUMN("old_state", "Old state", UNIT_TEXT, .width = 11),
 	COLUMN("new_state", "New state", UNIT_TEXT, .width = 11),
 	COLUMN("in_old_state_us", "In old", UNIT_US, .width = 8),
+	COLUMN("remark", "Remark", UNIT_TEXT),
 };
 
 static const struct table line = {COLUMNS(line_columns)};
@@ -21,13 +22,23 @@ static const struct table line = {COLUMNS(line_columns)};
 static const struct column change_columns[] = {
 	COLUMN("old_state", "Old state", UNIT_TEXT),
 	COLUMN("new_state", "New state", UNIT_TEXT),
+	COLUMN("family", "IP", UNIT_NUMBER),
 	COLUMN("changes", "Changes", UNIT_COUNT),
+	COLUMN("in_old_state_us_mean", "Mean in old", UNIT_US),
+	COLUMN("in_old_state_us_p50", "p50", UNIT_US),
+	COLUMN("in_old_state_us_p99", "p99", UNIT_US),
+	COLUMN("remark", "Remark", UNIT_TEXT),
 };
 
-static const struct table changes = {
-	.rows = "changes",
-	.empty = "no socket changed its state",
-	COLUMNS(change_columns),
+static const struct column mini_columns[] = {
+	COLUMN("state", "State", UNIT_TEXT),
+	COLUMN("family", "IP", UNIT_NUMBER),
+	COLUMN("sockets", "Mini-sockets now", UNIT_COUNT),
+};
+
+static const struct table tables[] = {
+	{.rows = "changes", .empty = "no socket changed its state", COLUMNS(change_columns)},
+	{.rows = "mini_sockets", COLUMNS(mini_columns)},
 };
 
 int cmd_tcp_states(struct args *args)
@@ -36,8 +47,9 @@ int cmd_tcp_states(struct args *args)
 		.tracer = &tracer_states,
 		.line = &line,
 		.row = states_row,
-		.tables = &changes,
-		.table_count = 1,
+		.rows = states_rows,
+		.tables = tables,
+		.table_count = sizeof(tables) / sizeof(tables[0]),
 		.summary = states_summary,
 		.min = true,
 	};
