@@ -9,10 +9,10 @@
 
 char _license[] SEC("license") = "GPL";
 
+/* Preallocated: each connection comes and goes, and to allocate and free doubles what that costs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEIR_STATE_SOCKETS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct weir_state);
 } sockets SEC(".maps");

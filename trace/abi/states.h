@@ -5,7 +5,7 @@
 
 #include "trace.h"
 
-#define WEIR_STATE_SOCKETS 262144
+#define WEIR_STATE_SOCKETS 131072 /* 90 bytes each */
 
 /* Of a socket that lives; by its address. */
 struct weir_state {
