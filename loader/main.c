@@ -94,6 +94,8 @@ static const struct command commands[] = {
 	 "what is sent again, and why", true},
 	{"tcp", "drop", cmd_tcp_drop, "[FILTER...] [--all] [--stack] [-s] [-i SEC] [-d SEC] [-c N]",
 	 "packets that the kernel or weir drops, with reason and place", true},
+	{"tcp", "queue", cmd_tcp_queue, "[FILTER...] [-l | -s] [-i SEC] [-d SEC] [-c N]",
+	 "SYN and accept queues of listeners: what they take, what they drop, and why", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

@@ -37,6 +37,8 @@ struct inet_timewait_death_row {
 
 struct netns_ipv4 {
 	struct inet_timewait_death_row tcp_death_row;
+	__u8 sysctl_tcp_syncookies;
+	int sysctl_max_syn_backlog;
 };
 
 struct net {
@@ -215,6 +217,13 @@ struct inet_request_sock {
 struct tcp_request_sock {
 	struct inet_request_sock req;
 	__u32 snt_isn;
+};
+
+/* Of the running kernel: by name only. */
+enum skb_drop_reason {
+	SKB_DROP_REASON_NOT_SPECIFIED = 2,
+	SKB_DROP_REASON_NO_SOCKET,
+	SKB_DROP_REASON_TCP_LISTEN_OVERFLOW,
 };
 
 struct seq_file;

@@ -53,6 +53,7 @@ int cmd_sock_list(struct args *args);
 int cmd_sock_why(struct args *args);
 int cmd_tcp_show(struct args *args);
 int cmd_tcp_states(struct args *args);
+int cmd_tcp_queue(struct args *args);
 int cmd_tcp_rtt(struct args *args);
 int cmd_tcp_connect(struct args *args);
 int cmd_tcp_life(struct args *args);

@@ -5,6 +5,7 @@
 #include "drop.h"
 #include "life.h"
 #include "port.h"
+#include "queue.h"
 #include "retransmit.h"
 #include "rtt.h"
 #include "states.h"
@@ -16,6 +17,7 @@ const struct tracer *const tracers[] = {
 	&tracer_life,
 	&tracer_retransmit,
 	&tracer_drop,
+	&tracer_queue,
 	&tracer_port,
 };
 

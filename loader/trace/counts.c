@@ -202,6 +202,25 @@ __u64 *counts_find(const struct counts *c, const void *key)
 	return NULL;
 }
 
+int counts_copy(struct counts *to, const struct counts *from)
+{
+	size_t keys = from->count * from->key_size;
+	size_t values = from->count * from->values * sizeof(*from->value);
+
+	*to = *from;
+	to->keys = malloc(keys + 1);
+	to->value = malloc(values + 1);
+	if (!to->keys || !to->value) {
+		counts_free(to);
+		return fail(-ENOMEM, "out of memory");
+	}
+	if (from->count) {
+		memcpy(to->keys, from->keys, keys);
+		memcpy(to->value, from->value, values);
+	}
+	return 0;
+}
+
 void counts_subtract(struct counts *c, const struct counts *before)
 {
 	for (size_t i = 0; i < c->count && before->count; i++) {

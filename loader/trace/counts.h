@@ -22,6 +22,8 @@ const void *counts_key(const struct counts *c, size_t i);
 __u64 *counts_value(const struct counts *c, size_t i);
 /* The counters of this key, or NULL. */
 __u64 *counts_find(const struct counts *c, const void *key);
+/* To be freed as well. 0 or < 0 with a fail() line. */
+int counts_copy(struct counts *to, const struct counts *from);
 /* Takes off what was there before, of the same map; marks stay. */
 void counts_subtract(struct counts *c, const struct counts *before);
 

@@ -99,6 +99,9 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 		o->overhead = true;
 	else if (command->line && (accept_word(args, "--summary") || accept_word(args, "-s")))
 		o->summary = true;
+	else if (command->summary_first &&
+		 (accept_word(args, "--lines") || accept_word(args, "-l")))
+		o->lines = true;
 	else if (!command->no_pin && accept_word(args, "--pin"))
 		return take_mode(o, PIN);
 	else if (!command->no_pin && accept_word(args, "--pinned"))
@@ -127,6 +130,9 @@ static int check(const struct tcp_options *o, const struct tcp_command *command)
 		return misuse("--pid: %s", command->no_pid_counted);
 	if (o->filter.pid && command->no_pid)
 		return misuse("--pid: %s", command->no_pid);
+	if (o->lines && (o->summary || o->interval || o->pinning))
+		return misuse("--lines shows what happens when it happens: -i, --summary and "
+			      "--pin belong to summaries");
 	if (o->count && o->summary && !o->interval)
 		return misuse("-c counts summaries here: how far apart says -i");
 	return 0;
@@ -140,6 +146,12 @@ int tcp_options_parse(struct tcp_options *o, const struct tcp_command *command, 
 	while (!err && args->count)
 		err = take(o, command, args);
 	return err ? err : check(o, command);
+}
+
+bool tcp_options_lines(const struct tcp_options *o, const struct tcp_command *command)
+{
+	return command->line && !o->pinning && !o->summary && !o->interval &&
+	       (!command->summary_first || o->lines);
 }
 
 void tcp_options_close(struct tcp_options *o)

@@ -17,6 +17,7 @@ struct tcp_options {
 	struct cgroup cgroup; /* .fd < 0: none was named */
 	enum tcp_pinning pinning;
 	bool summary; /* instead of lines */
+	bool lines;   /* instead of summaries */
 	bool overhead;
 	bool filtered;	 /* any filter was named */
 	double interval; /* seconds; 0: not given */
@@ -26,6 +27,8 @@ struct tcp_options {
 
 /* 0 or < 0 with a misuse() line; options_close() after either. */
 int tcp_options_parse(struct tcp_options *o, const struct tcp_command *command, struct args *args);
+/* Lines, or summaries. */
+bool tcp_options_lines(const struct tcp_options *o, const struct tcp_command *command);
 void tcp_options_close(struct tcp_options *o);
 
 /* For tcp_command.option: --by, where the settings begin with struct weir_by. */

@@ -219,8 +219,7 @@ static int show(struct session *s)
 
 	if (!interval && !s->options.summary && !s->run.pinned)
 		interval = s->command->interval;
-	s->lines =
-		s->command->line && !s->options.summary && !s->run.pinned && !s->options.interval;
+	s->lines = tcp_options_lines(&s->options, s->command);
 	s->stream.table = s->command->line;
 	s->began_ns = clock_now_ns();
 	if (s->options.overhead)
@@ -242,8 +241,8 @@ static int start(struct session *s)
 	struct tcp_options *o = &s->options;
 	struct weir_trace_config config = {.filter = o->filter};
 
-	config.counted = o->pinning == PIN || !s->command->line || o->summary || o->interval;
-	config.lines = !config.counted;
+	config.lines = tcp_options_lines(o, s->command);
+	config.counted = !config.lines;
 	if (options.netns && !config.filter.netns)
 		config.filter.netns = netdev_namespace();
 	return trace_start(&s->run, s->command->tracer, &config,

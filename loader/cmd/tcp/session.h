@@ -28,13 +28,14 @@ struct tcp_command {
 	int table_count;
 	json_t *(*summary)(struct trace_run *run, double seconds);
 	double interval; /* without -i, when summaries are the default; 0: one, when interrupted */
-	bool at_once;	 /* that one is shown at the beginning: there is something to tell already */
+	bool at_once; /* that one is shown at the beginning: there is something to tell already */
 
 	/* Takes an option of its own: 1, or TCP_OPTION_COLLECTS when it decides what is collected, so
 	 * that it belongs to --pin as filters do; 0 when it is not one; < 0 with a misuse() line. */
 	int (*option)(void *settings, struct args *args);
 	void *settings;		    /* becomes run->settings */
 	bool min;		    /* --min is understood */
+	bool summary_first;	    /* there are lines, but only for who asks with --lines */
 	bool no_pin;		    /* there is nothing to collect in the background */
 	const char *no_pid;	    /* why --pid is not possible; NULL: it is */
 	const char *no_pid_counted; /* the same, where nothing but counts is kept */

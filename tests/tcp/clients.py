@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""TCP clients that all connect at once, and keep what they have. Says when each was connected: a JSON array
+of seconds from its connect(), null for who had to give up; when all know, or after --wait seconds."""
+import argparse
+import json
+import select
+import socket
+import sys
+import time
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("host")
+    p.add_argument("port", type=int)
+    p.add_argument("count", type=int)
+    p.add_argument("--wait", type=float, default=20)
+    p.add_argument("--keep", type=float, default=0, help="seconds")
+    a = p.parse_args()
+    began, took, poll = {}, {}, select.poll()
+    sockets = {}
+    for _ in range(a.count):
+        s = socket.socket(socket.AF_INET6 if ":" in a.host else socket.AF_INET)
+        s.setblocking(False)
+        sockets[s.fileno()] = s
+        began[s.fileno()] = time.monotonic()
+        s.connect_ex((a.host, a.port))
+        poll.register(s, select.POLLOUT)
+    end = time.monotonic() + a.wait
+    while len(took) < a.count and time.monotonic() < end:
+        for fd, _ in poll.poll(100):
+            poll.unregister(fd)
+            failed = sockets[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            took[fd] = None if failed else time.monotonic() - began[fd]
+    print(json.dumps([took.get(fd) for fd in sockets]), flush=True)
+    sys.stdout.close()
+    time.sleep(a.keep)
+
+
+main()

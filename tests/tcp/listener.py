@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""A TCP listener that accepts nobody until SIGUSR1, and then all. Says "ready", and at SIGTERM how many it
+has accepted. --sockets: an SO_REUSEPORT group."""
+import argparse
+import select
+import signal
+import socket
+import sys
+
+
+def listen(a):
+    s = socket.socket(socket.AF_INET6 if ":" in a.host else socket.AF_INET)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if a.sockets > 1:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind((a.host, a.port))
+    s.listen(a.backlog)
+    return s
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("host")
+    p.add_argument("port", type=int)
+    p.add_argument("backlog", type=int)
+    p.add_argument("--sockets", type=int, default=1)
+    p.add_argument("--accept", action="store_true", help="from the beginning")
+    a = p.parse_args()
+    accepted, wanted = [], [a.accept]
+
+    def end(*_):
+        print(len(accepted), flush=True)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR1, lambda *_: wanted.append(True))
+    sockets = [listen(a) for _ in range(a.sockets)]
+    print("ready", flush=True)
+    while True:
+        if not any(wanted):
+            signal.pause()
+            continue
+        for s in select.select(sockets, [], [])[0]:
+            accepted.append(s.accept()[0])
+
+
+main()
