@@ -75,8 +75,6 @@ static const struct command commands[] = {
 	{"sock", "list", cmd_sock_list, "[PORT]", "the local connections that are known", true},
 	{"sock", "why", cmd_sock_why, "ADDR:PORT [ADDR:PORT]",
 	 "why a connection is short-cut, or is not", true},
-	{"tcp", "port", cmd_tcp_port, "[FILTER...] [--walk] [-i SEC] [-d SEC] [-c N]",
-	 "connections of each service, local ports in use by destination", true},
 	{"tcp", "show", cmd_tcp_show, "[--overhead] [-d SEC]",
 	 "which of these this kernel can run, and which collect in the background", true},
 	{"tcp", "states", cmd_tcp_states, "[FILTER...] [--min TIME] [-s] [-i SEC] [-d SEC] [-c N]",
@@ -96,6 +94,8 @@ static const struct command commands[] = {
 	 "packets that the kernel or weir drops, with reason and place", true},
 	{"tcp", "queue", cmd_tcp_queue, "[FILTER...] [-l | -s] [-i SEC] [-d SEC] [-c N]",
 	 "SYN and accept queues of listeners: what they take, what they drop, and why", true},
+	{"tcp", "port", cmd_tcp_port, "[FILTER...] [--walk] [-i SEC] [-d SEC] [-c N]",
+	 "connections of each service, local ports in use by destination", true},
 	{"doctor", NULL, cmd_doctor, "[DEV]", "checks this host and says what to do", true},
 };
 

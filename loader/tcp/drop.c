@@ -81,6 +81,7 @@ static void forget_drop(struct trace_run *run)
 
 const struct tracer tracer_drop = {
 	.name = "drop",
+	.answers = "packets that the kernel or weir drops, and where",
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct drop_own),

@@ -78,6 +78,7 @@ static void forget(struct trace_run *run)
 
 const struct tracer tracer_retransmit = {
 	.name = "retransmit",
+	.answers = "what is sent again, and why",
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct retransmit_own),

@@ -55,6 +55,7 @@ static void forget(struct trace_run *run)
 
 const struct tracer tracer_rtt = {
 	.name = "rtt",
+	.answers = "round trip times, as histograms",
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct rtt_own),

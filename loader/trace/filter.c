@@ -90,11 +90,19 @@ static json_t *ranges_json(const struct weir_trace_ports *range, unsigned int co
 
 /* ---- the others ---- */
 
+int filter_family(struct weir_trace_filter *f, __u8 family)
+{
+	if (f->family && f->family != family)
+		return misuse("no packet is of IPv4 and of IPv6 at once");
+	f->family = family;
+	return 0;
+}
+
 int filter_peer(struct weir_trace_filter *f, const char *text)
 {
 	struct prefix p;
 
-	if (prefix_parse(text, &p))
+	if (prefix_parse(text, &p) || filter_family(f, p.family)) /* ::/0 is not IPv4 as well */
 		return -EINVAL;
 	memset(f->peer, 0, sizeof(f->peer));
 	if (p.family == 4) {
@@ -105,7 +113,6 @@ int filter_peer(struct weir_trace_filter *f, const char *text)
 	}
 	memcpy(f->peer, p.address, sizeof(f->peer));
 	f->peer_bits = p.length;
-	f->family = 6; /* ::/0 is not IPv4 as well */
 	return 0;
 }
 

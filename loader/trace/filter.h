@@ -16,6 +16,7 @@ int filter_pid(struct weir_trace_filter *f, const char *text);
 int filter_min(struct weir_trace_filter *f, const char *text); /* "5", "5ms", "200us", "1.5s" */
 /* A name as in `ip netns`, a path, or a process whose namespace it is. */
 int filter_netns(struct weir_trace_filter *f, const char *text);
+int filter_family(struct weir_trace_filter *f, __u8 family); /* 4 or 6 */
 /* Opens it too: programs of cgroups are attached to it. To be closed when c->fd >= 0. */
 int filter_cgroup(struct weir_trace_filter *f, const char *text, struct cgroup *c);
 

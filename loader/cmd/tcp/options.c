@@ -42,16 +42,14 @@ static int take_filter(struct tcp_options *o, struct args *args)
 			return misuse("--cgroup: only one can be named");
 		err = text ? filter_cgroup(&o->filter, text, &o->cgroup) : -EINVAL;
 	} else if (accept_word(args, "-4")) {
-		err = o->filter.family == 6;
-		o->filter.family = 4;
+		err = filter_family(&o->filter, 4);
 	} else if (accept_word(args, "-6")) {
-		err = o->filter.family == 4;
-		o->filter.family = 6;
+		err = filter_family(&o->filter, 6);
 	} else {
 		return 0;
 	}
 	o->filtered = true;
-	return err > 0 ? misuse("no packet is of IPv4 and of IPv6 at once") : err ? err : 1;
+	return err ? err : 1;
 }
 
 static int take_number(struct args *args, const char *word, const char *what, double *seconds,

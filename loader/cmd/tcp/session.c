@@ -152,7 +152,10 @@ static int show_intervals(struct session *s, double interval)
 		err = show_summary(s, (now - before) / 1e9, (now - before) / 1e9);
 		before = now;
 	}
-	return err;
+	if (err != -EPIPE)
+		return err;
+	forget_failure();
+	return OUT_CLOSED;
 }
 
 /* Once: what there is, what was collected in the background, or what comes until the user interrupts. */
@@ -221,6 +224,9 @@ static int show(struct session *s)
 		interval = s->command->interval;
 	s->lines = tcp_options_lines(&s->options, s->command);
 	s->stream.table = s->command->line;
+	ticker_start(&s->ticker, POLL_SECONDS);
+	if (verbosity)
+		notice("%d programs run", s->run.program_count);
 	s->began_ns = clock_now_ns();
 	if (s->options.overhead)
 		err = overhead_begin(&cost, &s->run);
