@@ -15,6 +15,7 @@
 #define SOCK_BINDADDR_LOCK 4
 #define SOCK_BINDPORT_LOCK 8
 #define PEAK_TRIES	   4
+#define NOTES		   16
 #define SEARCHING_NS	   1000000000ull
 
 char _license[] SEC("license") = "GPL";
@@ -56,6 +57,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weir_port_room);
 } room SEC(".maps");
+
+struct notes {
+	struct note {
+		__u64 socket;
+		__u64 change;
+	} note[NOTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct notes);
+} notes SEC(".maps");
 
 static const struct weir_port_service_counts no_service;
 static const struct weir_port_destination_counts no_destination;
@@ -271,6 +286,15 @@ static __always_inline bool is_bound(struct sock *sk)
 	return BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SOCK_BINDPORT_LOCK;
 }
 
+/* A listener has no peer, and on IPv6 it may serve IPv4. */
+static __always_inline bool wanted_here(struct sock *sk, const struct weir_ends *ends, bool listens)
+{
+	if (!listens)
+		return wanted(sk, ends);
+	return (!config.filter.netns || ends->netns == config.filter.netns) && wanted_port(ends) &&
+	       wanted_cgroup(sk);
+}
+
 /* ---- changes of state ---- */
 
 /* With a choice of local ports the user asks for services. */
@@ -283,7 +307,7 @@ static __always_inline void connecting(struct sock *sk, const struct weir_ends *
 {
 	struct weir_port_socket s = {.kind = WEIR_PORT_WENT};
 
-	if (!wants_destinations() || !wanted_pid(bpf_get_current_pid_tgid() >> 32))
+	if (!wants_destinations())
 		return;
 	describe(&s, ends);
 	s.old_port = ends->local_port;
@@ -300,9 +324,6 @@ static __always_inline void serving(struct sock *sk, const struct weir_ends *end
 		.chosen = 1,
 	};
 
-	/* Whose it is, is not known. */
-	if (config.filter.pid)
-		return;
 	if (!ends->local_port) { /* listen() without bind() */
 		tally_add(unknown);
 		return;
@@ -331,7 +352,7 @@ static __always_inline void begins(struct sock *sk, int from, int to)
 	if (!tp)
 		return;
 	ends_of(&ends, sk, tp);
-	if (!wanted(sk, &ends))
+	if (!wanted_here(sk, &ends, to == TCP_LISTEN))
 		return;
 	if (to == TCP_SYN_SENT)
 		connecting(sk, &ends);
@@ -411,16 +432,53 @@ static __always_inline void ends(struct sock *sk, int from, int to)
 		set_established(s, false);
 }
 
+/* The kernel leaves a program out that is interrupted by its own event: connect() by a packet. So two
+ * programs see each change, of which one is running at most. Who comes first leaves a note, and the other
+ * takes it away. Where that goes wrong, as a third change comes between the two, a change is seen twice:
+ * that counts one connection more, and leaves all else as it is. */
+static __always_inline bool is_done(struct sock *sk, int from, int to)
+{
+	__u32 zero = 0, place = (sk->__sk_common.skc_num ^ bpf_ntohs(sk->__sk_common.skc_dport));
+	struct notes *n = bpf_map_lookup_elem(&notes, &zero);
+	__u32 change = from << 16 | to;
+	struct note *note;
+
+	if (!n)
+		return false;
+	note = &n->note[place % NOTES];
+	if (note->socket == (__u64)sk && note->change == change) {
+		note->socket = 0;
+		return true;
+	}
+	note->socket = (__u64)sk;
+	note->change = change;
+	return false;
+}
+
+static __always_inline int changes(struct sock *sk, int from, int to)
+{
+	bool begin = to == TCP_ESTABLISHED || to == TCP_SYN_SENT || to == TCP_LISTEN;
+	bool end = from == TCP_ESTABLISHED || to == TCP_CLOSE;
+
+	if (!(begin || end) || !is_tcp(sk) || is_done(sk, from, to))
+		return 0;
+	if (begin)
+		begins(sk, from, to);
+	else
+		ends(sk, from, to);
+	return 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(weir_port, struct sock *sk, int from, int to)
 {
-	if (!is_tcp(sk))
-		return 0;
-	if (to == TCP_ESTABLISHED || to == TCP_SYN_SENT || to == TCP_LISTEN)
-		begins(sk, from, to);
-	else if (from == TCP_ESTABLISHED || to == TCP_CLOSE)
-		ends(sk, from, to);
-	return 0;
+	return changes(sk, from, to);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(weir_port_again, struct sock *sk, int from, int to)
+{
+	return changes(sk, from, to);
 }
 
 /* ---- the search for a port ---- */
@@ -490,12 +548,8 @@ static __always_inline void find(struct tcp_sock *tp, __u8 now)
 	if (s.kind == WEIR_PORT_WENT && !wants_destinations())
 		return;
 	ends_of(&e, sk, tp);
-	if (!wanted(sk, &e))
+	if (!wanted_here(sk, &e, s.kind == WEIR_PORT_LISTENS))
 		return;
-	if (config.filter.pid) {
-		tally_add(unknown);
-		return;
-	}
 	s.bound = s.kind == WEIR_PORT_WENT && (locks & SOCK_BINDPORT_LOCK);
 	describe(&s, &e);
 	enter((__u64)tp, &s);
@@ -521,7 +575,7 @@ static __always_inline void find_time_wait(struct sock_common *c, const struct w
 	struct weir_port_destination_counts *n;
 	struct weir_ends e = {};
 
-	if (!tw || !wants_destinations() || config.filter.cgroup || config.filter.pid)
+	if (!tw || !wants_destinations() || config.filter.cgroup)
 		return;
 	common_ends(&e, c);
 	if (!wanted_ends(&e) || !went_out(tw, &e, w))

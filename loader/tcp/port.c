@@ -84,12 +84,13 @@ static int walk_here(void *data)
 	return err ? err : trace_walk(t->run, "weir_port_walk", "TCP sockets");
 }
 
+/* How often there was no room. */
 static int read_lost(struct trace_run *run, __u64 *lost)
 {
 	struct trace_lost l;
 	int err = trace_lost_read(run, &l);
 
-	*lost = err ? 0 : l.records_full + l.missed;
+	*lost = err ? 0 : l.records_full;
 	return err;
 }
 
@@ -137,13 +138,9 @@ int port_walk_if_due(struct trace_run *run)
 
 	if (!err)
 		err = read_lost(run, &lost);
-	if (err)
+	if (err || clock_now_ns() - walk.began_ns < WALK_SECONDS * 1000000000ull)
 		return err;
-	if (lost != walk.lost)
-		return walk_alone(run, true);
-	if (!run->pinned && clock_now_ns() - walk.began_ns > WALK_SECONDS * 1000000000ull)
-		return walk_alone(run, false);
-	return 0;
+	return run->pinned && lost == walk.lost ? 0 : walk_alone(run, lost != walk.lost);
 }
 
 static int begun_port(struct trace_run *run)
@@ -165,6 +162,7 @@ const struct tracer tracer_port = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct port_own),
+	.misses_none = true,
 	.open = open_port,
 	.close = close_port,
 	.begun = begun_port,

@@ -13,8 +13,7 @@ json_t *port_summary(struct trace_run *run, double seconds);
 
 /* Looks at every socket: what was missed is counted, and TIME_WAIT is exact. 0 or < 0 with a fail() line. */
 int port_walk(struct trace_run *run);
-/* The same, where something has been lost since the last time, or a run that is not pinned had none for a
- * minute. */
+/* The same, where the last was a minute ago and, of what is pinned, something was lost since. */
 int port_walk_if_due(struct trace_run *run);
 
 #endif

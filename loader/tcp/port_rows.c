@@ -111,22 +111,20 @@ static void add_use(json_t *row, const struct weir_port_destination_counts *n, _
 		    __u32 ports, __u64 failed)
 {
 	double percent = ports ? 100.0 * (n->in_use + waiting) / ports : NAN;
-	bool full = percent >= FULL_PERCENT || failed, half = percent >= ALERT_PERCENT;
+	bool half = percent >= ALERT_PERCENT, full = percent >= FULL_PERCENT || (half && failed);
 
 	json_object_set_new(row, "ports", ports ? json_integer(ports) : json_null());
 	json_object_set_new(row, "used_percent", number_or_null(percent));
 	json_object_set_new(row, "alert",
-			    isnan(percent) && !full
-				    ? json_null()
-				    : json_string(full ? "fail" : half ? "warn" : "ok"));
-	if (full || half)
+			    isnan(percent) ? json_null()
+					   : json_string(full ? "fail" : half ? "warn" : "ok"));
+	if (half)
 		json_object_set_new(
 			row, "advice",
-			json_string(full ? "connect() finds no free port, or soon will not: more "
-					   "source or destination addresses, a wider "
-					   "ip_local_port_range, or connections that are used again"
-					 : "from half on the search for a free port takes longer "
-					   "with each connection"));
+			json_string(full ? "connect() finds no free port: take more addresses, widen "
+					   "ip_local_port_range, or use connections again"
+					 : "half of the ports are taken: from here on each search for a "
+					   "free one takes longer"));
 }
 
 static json_t *destination_row(const struct reading *r, size_t i)

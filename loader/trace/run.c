@@ -288,7 +288,7 @@ int trace_lost_read(struct trace_run *run, struct trace_lost *lost)
 		lost->unknown += tally[cpu].unknown;
 	}
 	free(tally);
-	for (int i = 0; i < run->program_count; i++)
+	for (int i = 0; i < run->program_count && !run->tracer->misses_none; i++)
 		lost->missed += missed_by(run->program_ids[i]);
 	return err ? fail(err, "cannot read what was lost: %s", strerror(-err)) : 0;
 }

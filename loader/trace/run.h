@@ -36,6 +36,7 @@ struct tracer {
 	const struct trace_hook *hooks;
 	int hook_count;
 	size_t own_size; /* of run->own, which is zeroed */
+	bool misses_none; /* another program takes over where one is interrupted by its own event */
 
 	/* Opens the skeleton, keeps it in run->skeleton, stores its own constants and sizes of maps,
 	 * and says what has not to be loaded. `config` is stored by who calls: it is given the place.

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 
+LIFE = 120  # seconds: no test forgets them
 AT_ONCE = struct.pack("ii", 1, 0)
 
 
@@ -297,6 +298,7 @@ def main():
         v.add_argument("--no-time-wait", action="store_true")
         v.add_argument("ports", type=int, nargs="+")
     a = p.parse_args()
+    signal.alarm(LIFE)
     a.run(a)
 
 

@@ -79,6 +79,7 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 		return err < 0 ? err : 0;
 	err = command->option ? command->option(command->settings, args) : 0;
 	o->filtered |= err == TCP_OPTION_COLLECTS;
+	o->showing |= err == TCP_OPTION_SHOWS;
 	if (err)
 		return err < 0 ? err : 0;
 	if (command->min && accept_word(args, "--min")) {
@@ -120,7 +121,9 @@ static int check(const struct tcp_options *o, const struct tcp_command *command)
 		return misuse(
 			"--pin returns at once: -i, -d, -c, --summary and --overhead belong to "
 			"--pinned");
-	if (o->pinning == UNPIN && (paced || o->summary || o->overhead || o->filtered))
+	if (o->pinning == PIN && o->showing)
+		return misuse("--pin returns at once: what decides how to show belongs to --pinned");
+	if (o->pinning == UNPIN && (paced || o->showing || o->summary || o->overhead || o->filtered))
 		return misuse("--unpin stands alone");
 	if (o->pinning == PINNED && o->filtered)
 		return misuse("filters belong to --pin: what it left out was not collected");

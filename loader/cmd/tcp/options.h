@@ -20,6 +20,7 @@ struct tcp_options {
 	bool lines;   /* instead of summaries */
 	bool overhead;
 	bool filtered;	 /* any filter was named */
+	bool showing;	 /* so was how to show what was collected */
 	double interval; /* seconds; 0: not given */
 	double seconds;	 /* how long; 0: until interrupted */
 	long count;	 /* lines or summaries; 0: no end */

@@ -57,7 +57,7 @@ static int take_option(void *settings, struct args *args)
 	if (!accept_word(args, "--walk"))
 		return 0;
 	*wanted = true;
-	return 1;
+	return TCP_OPTION_SHOWS;
 }
 
 static json_t *summary(struct trace_run *run, double seconds)
@@ -75,6 +75,7 @@ int cmd_tcp_port(struct args *args)
 		.at_once = true,
 		.option = take_option,
 		.settings = &walk,
+		.no_pid = "sockets are counted by port here; 'ss -tp' tells whose they are",
 	};
 
 	return tcp_session(&command, args);
