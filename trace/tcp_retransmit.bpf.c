@@ -180,15 +180,31 @@ static __always_inline void add_bytes(struct weir_retransmit_counts *n,
 	known->bytes_retrans = tp->bytes_retrans;
 }
 
+/* Where its bytes begin, as long as it lives: both go on together. */
+static __always_inline __u32 first_sequence(const struct tcp_sock *tp)
+{
+	return tp->snd_una - (__u32)tp->bytes_acked;
+}
+
+/* The record of this connection: not of one whose end was missed, and that had the same address. */
+static __always_inline struct weir_retransmit_socket *find_socket(__u64 socket,
+								  const struct tcp_sock *tp)
+{
+	struct weir_retransmit_socket *known = bpf_map_lookup_elem(&sockets, &socket);
+
+	return known && known->first_sequence == first_sequence(tp) ? known : NULL;
+}
+
 /* The socket is locked: nobody else counts for it. */
 static __always_inline void count_bytes(struct weir_retransmit_counts *n,
 					const struct weir_by_key *key, struct sock *sk,
 					const struct tcp_sock *tp)
 {
-	struct weir_retransmit_socket fresh = {.key = *key}, *known;
+	struct weir_retransmit_socket fresh = {.key = *key, .first_sequence = first_sequence(tp)};
+	struct weir_retransmit_socket *known;
 	__u64 socket = (__u64)sk;
 
-	known = bpf_map_lookup_elem(&sockets, &socket);
+	known = find_socket(socket, tp);
 	if (known) {
 		add_bytes(n, known, tp);
 		return;
@@ -279,22 +295,22 @@ int BPF_PROG(weir_synack, struct sock *sk, struct request_sock *req)
 }
 
 /* What a connection sent until its end. */
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(weir_closed, struct sock *sk, int from, int to)
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(weir_closed, struct sock *sk)
 {
 	struct weir_retransmit_socket *known;
 	struct weir_retransmit_counts *n;
 	__u64 socket = (__u64)sk;
 	struct tcp_sock *tp;
 
-	if (!config.counted || to != TCP_CLOSE)
+	if (!config.counted)
 		return 0;
-	known = bpf_map_lookup_elem(&sockets, &socket);
-	if (!known)
+	if (!bpf_map_lookup_elem(&sockets, &socket))
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	n = row_of(&known->key);
-	if (tp && n)
+	known = tp ? find_socket(socket, tp) : NULL;
+	n = known ? row_of(&known->key) : NULL;
+	if (n)
 		add_bytes(n, known, tp);
 	bpf_map_delete_elem(&sockets, &socket);
 	return 0;

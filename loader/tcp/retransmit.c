@@ -32,7 +32,7 @@ struct retransmit_own {
 static const struct trace_hook hooks[] = {
 	{"tp_btf/tcp_retransmit_skb", "retransmit", true},
 	{"tp_btf/tcp_retransmit_synack", "retransmit of a SYN-ACK", false},
-	{"tp_btf/inet_sock_set_state", "what a connection sent behind its last retransmit", false},
+	{"tp_btf/tcp_destroy_sock", "what a connection sent behind its last retransmit", false},
 };
 
 static const char *const kinds[WEIR_RETRANSMIT_KINDS] = {

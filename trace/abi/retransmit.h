@@ -49,9 +49,11 @@ struct weir_retransmit_counts {
 struct weir_retransmit_socket {
 	struct weir_by_key key;
 	__u64 bytes_sent, bytes_retrans; /* that are in its row */
+	__u32 first_sequence;		 /* its own: no later socket at this address has the same */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct weir_retransmit_event) == 16 + 48 + 16 + 28 + 4, "no holes");
-_Static_assert(sizeof(struct weir_retransmit_socket) == 40, "no holes");
+_Static_assert(sizeof(struct weir_retransmit_socket) == 48, "no holes");
 
 #endif
