@@ -112,8 +112,7 @@ static __always_inline struct weir_port_service service_key(const struct weir_po
 	return (struct weir_port_service){.netns = s->to.netns, .port = s->to.port};
 }
 
-static __always_inline struct weir_port_service_counts *
-service_of(const struct weir_port_socket *s)
+static __always_inline struct weir_port_service_counts *service_of(const struct weir_port_socket *s)
 {
 	struct weir_port_service key = service_key(s);
 	struct weir_port_service_counts *n = bpf_map_lookup_elem(&services, &key);
@@ -532,7 +531,7 @@ static __always_inline __u8 kind_of(const struct tcp_sock *tp, __u8 locks)
 	if (locks & (SOCK_BINDPORT_LOCK | SOCK_BINDADDR_LOCK))
 		return WEIR_PORT_WENT;
 	return BPF_CORE_READ(tp, inet_conn.icsk_bind_hash, fastreuse) < 0 ? WEIR_PORT_WENT
-									    : WEIR_PORT_CAME;
+									  : WEIR_PORT_CAME;
 }
 
 static __always_inline void find(struct tcp_sock *tp, __u8 now)

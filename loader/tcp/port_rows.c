@@ -117,14 +117,17 @@ static void add_use(json_t *row, const struct weir_port_destination_counts *n, _
 	json_object_set_new(row, "used_percent", number_or_null(percent));
 	json_object_set_new(row, "alert",
 			    isnan(percent) ? json_null()
-					   : json_string(full ? "fail" : half ? "warn" : "ok"));
+					   : json_string(full	? "fail"
+							 : half ? "warn"
+								: "ok"));
 	if (half)
 		json_object_set_new(
 			row, "advice",
-			json_string(full ? "connect() finds no free port: take more addresses, widen "
-					   "ip_local_port_range, or use connections again"
-					 : "half of the ports are taken: from here on each search for a "
-					   "free one takes longer"));
+			json_string(
+				full ? "connect() finds no free port: take more addresses, widen "
+				       "ip_local_port_range, or use connections again"
+				     : "half of the ports are taken: from here on each search for a "
+				       "free one takes longer"));
 }
 
 static json_t *destination_row(const struct reading *r, size_t i)
@@ -252,9 +255,8 @@ static json_t *rows_of(const struct reading *r, size_t count,
 
 static json_t *document(const struct reading *r)
 {
-	return json_pack("{s:o,s:o,s:f}", "services",
-			 rows_of(r, r->services.count, service_row), "destinations",
-			 sorted(rows_of(r, r->destinations.count, destination_row)),
+	return json_pack("{s:o,s:o,s:f}", "services", rows_of(r, r->services.count, service_row),
+			 "destinations", sorted(rows_of(r, r->destinations.count, destination_row)),
 			 "walked_seconds_ago", (r->now - r->walk.began_ns) / 1e9);
 }
 

@@ -20,7 +20,6 @@ begin() { # NAMESPACE VERB ARGUMENTS...
 end() { # PID
 	kill -TERM "$1" 2>/dev/null
 	wait "$1" 2>/dev/null
-	said=$(cat "${logs[$1]}")
 }
 
 as_ss_says() { # ARGUMENTS... -- WEIR-ARGUMENTS...
@@ -91,7 +90,8 @@ test_counts() {
 		'[.destinations[].local] | unique | contains(["10.9.0.2", "127.0.0.1", "::1", "fd09::2"])' \
 		"$SCRATCH/port"
 
-	kill -9 "${before[@]}" "${others[@]}" 2>/dev/null
+	kill -9 "${before[@]}" "${others[@]}"
+	wait "${before[@]}" "${others[@]}" 2>/dev/null
 	timeout 20 "$WEIR" -n "$host" tcp port -i 0.2 >/dev/null 2>&1 &
 	sleep 0.5
 	kill -9 $!
@@ -111,10 +111,10 @@ range() { # LEAST MOST [RESERVED]
 		"net.ipv4.ip_local_reserved_ports=${3:-}"
 }
 
-# 90 ports.
+# 90 ports, none of which a test before has used.
 test_range() {
 	local server first second failed remote=$1 to=$2
-	range 40000 40099 40010-40014,40090-40094,50000
+	range 21000 21099 21010-21014,21090-21094,50000
 	begin "$host" serve 90
 	server=$started
 	check "$remote: --pin" weir tcp port --pin
@@ -152,7 +152,7 @@ test_range() {
 # What closes first keeps its port for a minute.
 test_time_wait() {
 	local server waits
-	range 40000 40099
+	range 21000 21099
 	begin "$host" serve 91
 	server=$started
 	weir tcp port --pin >/dev/null

@@ -48,8 +48,8 @@ struct weir_port_destination_counts {
 	/* Mini-sockets in TIME_WAIT and FIN_WAIT2, which hold ports as well. Each pair counts as of
 	 * one walk: of another, it is 0. */
 	__u64 time_wait_walk, time_wait;
-	__u64 time_wait_new_walk, time_wait_new;    /* since that walk began */
-	__u64 time_wait_tick[WEIR_PORT_TICKS]; /* tick in the upper half, count in the lower */
+	__u64 time_wait_new_walk, time_wait_new; /* since that walk began */
+	__u64 time_wait_tick[WEIR_PORT_TICKS];	 /* tick in the upper half, count in the lower */
 };
 
 enum weir_port_kind {
@@ -60,11 +60,12 @@ enum weir_port_kind {
 
 /* Of a socket that is counted; by its address. */
 struct weir_port_socket {
-	struct weir_port_destination to; /* of others than WEIR_PORT_WENT: only netns, and local port */
-	__u64 since_ns;			 /* SYN_SENT; 0: not known */
-	__u64 walk;			 /* the last that found it */
-	__u16 old_port;			 /* local, of an earlier connect() */
-	__u8 kind;			 /* enum weir_port_kind */
+	struct weir_port_destination
+		to;	/* of others than WEIR_PORT_WENT: only netns, and local port */
+	__u64 since_ns; /* SYN_SENT; 0: not known */
+	__u64 walk;	/* the last that found it */
+	__u16 old_port; /* local, of an earlier connect() */
+	__u8 kind;	/* enum weir_port_kind */
 	__u8 established;
 	__u8 bound;
 	__u8 chosen; /* it has a port */
@@ -74,8 +75,8 @@ struct weir_port_socket {
 struct weir_port_walk {
 	__u64 number; /* of the one that was begun last */
 	__u64 began_ns;
-	__u64 lost;  /* how much had been lost when it ended */
-	__u32 netns; /* where it is */
+	__u64 lost;		     /* how much had been lost when it ended */
+	__u32 netns;		     /* where it is */
 	__u16 least_port, most_port; /* that connect() chooses there; 0: not known */
 	__u32 sweep;		     /* what it does not find is gone */
 	__u32 pad;
