@@ -52,7 +52,7 @@ talk() { # PORT ADDRESS OPTIONS...
 done_talking() { # PORT...
 	local port
 	for port; do
-		grep -q done "$SCRATCH/talk.$port" || return
+		grep -q 'done' "$SCRATCH/talk.$port" || return
 	done
 }
 
