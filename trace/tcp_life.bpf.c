@@ -12,13 +12,14 @@
 #define ETIMEDOUT  110
 
 #define RCV_SHUTDOWN 1
+#define SETTLED	     4096
 
 char _license[] SEC("license") = "GPL";
 
+/* Preallocated: each connection comes and goes, and to allocate and free doubles what that costs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEIR_LIFE_SOCKETS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct weir_life);
 } sockets SEC(".maps");
@@ -31,6 +32,10 @@ struct {
 	__type(value, struct weir_life_counts);
 } ended SEC(".maps");
 
+/* Sockets of which a read tells nothing new, the last of each slot: reads are many, and a lookup in a hash
+ * is dear. When two CPUs meet in a slot, one more read is looked up. */
+__u64 settled[SETTLED];
+
 static const struct weir_life_counts none;
 
 struct change {
@@ -38,6 +43,21 @@ struct change {
 	__u64 now;
 	__u8 from, to;
 };
+
+/* By the hash of its two ends: verifiers do not let programs reckon with addresses. */
+static __always_inline __u64 *settled_slot(const struct sock *sk)
+{
+	return &settled[sk->__sk_common.skc_hash % SETTLED];
+}
+
+/* The address is that of another socket now, or of none. */
+static __always_inline void unsettle(const struct sock *sk)
+{
+	__u64 *slot = settled_slot(sk);
+
+	if (*slot == (__u64)sk)
+		*slot = 0;
+}
 
 /* ---- birth ---- */
 
@@ -281,6 +301,7 @@ int BPF_PROG(weir_life_state, struct sock *sk, int from, int to)
 		return 0;
 	}
 	c.now = bpf_ktime_get_ns();
+	unsettle(sk);
 	if (to == TCP_ESTABLISHED)
 		established(tp, &c);
 	else
@@ -292,7 +313,11 @@ int BPF_PROG(weir_life_state, struct sock *sk, int from, int to)
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(weir_life_read, struct sock *sk)
 {
-	if (held_by_process(sk))
-		learn_owner(sk);
+	__u64 *slot = settled_slot(sk);
+
+	if (*slot == (__u64)sk || !held_by_process(sk))
+		return 0;
+	learn_owner(sk);
+	*slot = (__u64)sk;
 	return 0;
 }

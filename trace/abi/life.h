@@ -5,7 +5,7 @@
 
 #include "trace.h"
 
-#define WEIR_LIFE_SOCKETS 262144
+#define WEIR_LIFE_SOCKETS 131072
 #define WEIR_LIFE_KEYS	  1024
 
 /* Of a connection that lives; by its address. */
