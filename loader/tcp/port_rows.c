@@ -17,7 +17,6 @@
 #define TIME_WAIT_SECONDS 60
 #define TICKS_THAT_COUNT  ((TIME_WAIT_SECONDS * 1000000000ull >> WEIR_PORT_TICK_SHIFT) + 1)
 #define ALERT_PERCENT	  50
-#define FULL_PERCENT	  100
 
 struct reading {
 	struct trace_run *run;
@@ -111,7 +110,9 @@ static void add_use(json_t *row, const struct weir_port_destination_counts *n, _
 		    __u32 ports, __u64 failed)
 {
 	double percent = ports ? 100.0 * (n->in_use + waiting) / ports : NAN;
-	bool half = percent >= ALERT_PERCENT, full = percent >= FULL_PERCENT || (half && failed);
+	/* What waits may be taken again, see tcp_tw_reuse: the ports are used up when connect() says so. */
+	bool half = percent >= ALERT_PERCENT;
+	bool full = half && (failed || n->in_use >= ports);
 
 	json_object_set_new(row, "ports", ports ? json_integer(ports) : json_null());
 	json_object_set_new(row, "used_percent", number_or_null(percent));
