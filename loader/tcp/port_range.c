@@ -41,7 +41,7 @@ static int parse_range(const char *text, unsigned int *least, unsigned int *most
 
 __u32 port_range_count(const char *range, const char *reserved)
 {
-	unsigned int least, most;
+	unsigned int least = 0, most = 0;
 
 	if (parse_range(range, &least, &most))
 		return 0;

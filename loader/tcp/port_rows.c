@@ -224,7 +224,20 @@ static int by_use(const void *a, const void *b)
 	return (first < second) - (first > second);
 }
 
-static json_t *sorted(json_t *rows)
+/* The largest first. */
+static int by_connections(const void *a, const void *b)
+{
+	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+	double first = sort_value(x, "established"), second = sort_value(y, "established");
+
+	if (first == second) {
+		first = sort_value(y, "port");
+		second = sort_value(x, "port");
+	}
+	return (first < second) - (first > second);
+}
+
+static json_t *sorted(json_t *rows, int (*compare)(const void *a, const void *b))
 {
 	size_t count = json_array_size(rows);
 	json_t **row = calloc(count + 1, sizeof(*row));
@@ -233,7 +246,7 @@ static json_t *sorted(json_t *rows)
 		return rows;
 	for (size_t i = 0; i < count; i++)
 		row[i] = json_incref(json_array_get(rows, i));
-	qsort(row, count, sizeof(*row), by_use);
+	qsort(row, count, sizeof(*row), compare);
 	json_array_clear(rows);
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(rows, row[i]);
@@ -256,8 +269,10 @@ static json_t *rows_of(const struct reading *r, size_t count,
 
 static json_t *document(const struct reading *r)
 {
-	return json_pack("{s:o,s:o,s:f}", "services", rows_of(r, r->services.count, service_row),
-			 "destinations", sorted(rows_of(r, r->destinations.count, destination_row)),
+	return json_pack("{s:o,s:o,s:f}", "services",
+			 sorted(rows_of(r, r->services.count, service_row), by_connections),
+			 "destinations",
+			 sorted(rows_of(r, r->destinations.count, destination_row), by_use),
 			 "walked_seconds_ago", (r->now - r->walk.began_ns) / 1e9);
 }
 
