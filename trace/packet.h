@@ -27,7 +27,18 @@ struct sk_buff {
 	unsigned char *head;
 };
 
+struct iphdr {
+	__u8 protocol;
+};
+
+struct ipv6hdr {
+	__u8 nexthdr;
+};
+
 #pragma clang attribute pop
+
+/* Lets memory be read without a call of a helper: 6.2 and newer. */
+extern void *bpf_rdonly_cast(void *memory, __u32 type) __ksym __weak;
 
 #define ETH_P_IP   0x0800
 #define ETH_P_IPV6 0x86dd
@@ -141,8 +152,7 @@ static __always_inline void read_ipv6(const struct sk_buff *skb, struct packet *
 	skip_extensions(skb, p);
 }
 
-/* IP's headers. */
-static __always_inline void read_packet(const struct sk_buff *skb, struct packet *p)
+static __always_inline void read_ip(const struct sk_buff *skb, struct packet *p)
 {
 	*p = (struct packet){};
 	if (skb->protocol == bpf_htons(ETH_P_IP))
@@ -172,15 +182,44 @@ static __always_inline void read_tcp(const struct sk_buff *skb, struct packet *p
 	p->flags = h.flags;
 }
 
-/* The header behind IP's. */
-static __always_inline void read_transport(const struct sk_buff *skb, struct packet *p)
+/* IP's headers, and the ports behind them. */
+static __always_inline void read_packet(const struct sk_buff *skb, struct packet *p)
 {
-	if (!p->transport)
-		return;
-	if (p->protocol == IPPROTO_TCP)
+	read_ip(skb, p);
+	if (p->transport && p->protocol == IPPROTO_TCP)
 		read_tcp(skb, p);
-	else if (p->protocol == IPPROTO_UDP)
+	else if (p->transport && p->protocol == IPPROTO_UDP)
 		read_ports(skb, p);
+}
+
+static __always_inline __u8 protocol_by_call(const struct sk_buff *skb)
+{
+	struct packet p;
+
+	read_ip(skb, &p);
+	return p.protocol;
+}
+
+/* The protocol that IP carries, 0: not IP. For all packets, so without a call where that is possible. */
+static __always_inline __u8 protocol_of(const struct sk_buff *skb)
+{
+	void *header = (void *)((__u64)skb->head + skb->network_header);
+	bool six = skb->protocol == bpf_htons(ETH_P_IPV6);
+	__u8 next;
+
+	if (!six && skb->protocol != bpf_htons(ETH_P_IP))
+		return 0;
+	if (!bpf_rdonly_cast)
+		return protocol_by_call(skb);
+	if (!skb->network_header || skb->network_header + sizeof(struct ipv4_header) > skb->tail)
+		return 0;
+	if (!six)
+		return ((struct iphdr *)bpf_rdonly_cast(header,
+							bpf_core_type_id_kernel(struct iphdr)))
+			->protocol;
+	next = ((struct ipv6hdr *)bpf_rdonly_cast(header, bpf_core_type_id_kernel(struct ipv6hdr)))
+		       ->nexthdr;
+	return is_extension(next) ? protocol_by_call(skb) : next;
 }
 
 #endif

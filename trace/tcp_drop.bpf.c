@@ -12,11 +12,10 @@ char _license[] SEC("license") = "GPL";
 const volatile struct weir_drop_settings settings = {};
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, WEIR_DROP_KINDS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct weir_drop_kind);
-	__type(value, struct weir_drop_counts);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weir_drop_table);
 } drops SEC(".maps");
 
 struct {
@@ -42,8 +41,8 @@ struct drop {
 	struct packet packet;
 };
 
-/* The socket of a packet, which may be a mini-socket. Only its address is known for sure, and it is read
- * as such: that of the tracepoint may be NULL although some kernels' verifiers hold that it is not. */
+/* The socket of a packet, which may be a mini-socket. That of the tracepoint may be NULL although some
+ * kernels' verifiers hold that it is not, and leave checks out: it is cast to what may be anything. */
 struct end {
 	struct sock *sk; /* NULL: none */
 	struct sock_common common;
@@ -65,17 +64,14 @@ static __always_inline bool read_end(struct end *end, struct sock *sk)
 
 static __always_inline struct sock *receiver_told(const __u64 *ctx)
 {
-	__u64 sk = 0;
-
-	if (settings.socket)
-		bpf_probe_read_kernel(&sk, sizeof(sk), &ctx[3]);
-	return (struct sock *)sk;
+	return settings.socket
+		       ? bpf_rdonly_cast((void *)ctx[3], bpf_core_type_id_kernel(struct sock))
+		       : 0;
 }
 
-static __always_inline bool is_full(struct sock *listener)
+static __always_inline bool is_full(const struct sock *listener)
 {
-	return BPF_CORE_READ(listener, sk_ack_backlog) >
-	       BPF_CORE_READ(listener, sk_max_ack_backlog);
+	return listener->sk_ack_backlog > listener->sk_max_ack_backlog;
 }
 
 /* Where the reason alone is not the truth, see enum weir_drop_cause. */
@@ -88,10 +84,10 @@ static __always_inline __u16 cause_of(const __u64 *ctx, __u32 reason)
 		return WEIR_DROP_ACCEPT_QUEUE_FULL;
 	if (reason != settings.no_socket && reason != settings.not_specified)
 		return WEIR_DROP_NO_CAUSE;
-	sk = receiver_told(ctx);
-	if (!sk)
+	if (!settings.socket)
 		return WEIR_DROP_NO_CAUSE;
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	sk = receiver_told(ctx);
+	state = sk->__sk_common.skc_state; /* 0: there is none */
 	if (state == TCP_LISTEN && is_full(sk))
 		return WEIR_DROP_ACCEPT_QUEUE_FULL;
 	return state == TCP_TIME_WAIT && reason == settings.not_specified ? WEIR_DROP_TIME_WAIT
@@ -347,41 +343,39 @@ static __always_inline void tell(const struct drop *d, const struct place *at,
 
 static __always_inline void count(const struct weir_drop_kind *kind)
 {
-	struct weir_drop_counts *n = bpf_map_lookup_elem(&drops, kind);
-	struct weir_drop_counts one = {1};
+	__u32 zero = 0, at = kind->location ^ kind->location >> 10 ^ kind->reason * 31;
+	struct weir_drop_table *table = bpf_map_lookup_elem(&drops, &zero);
 
-	if (n)
-		n->packets++;
-	else if (bpf_map_update_elem(&drops, kind, &one, BPF_ANY))
-		tally_add(records_full);
+	if (!table)
+		return;
+	for (int i = 0; i < WEIR_DROP_TRIES; i++) {
+		struct weir_drop_slot *slot = &table->slot[(at + i) & (WEIR_DROP_KINDS - 1)];
+
+		if (!slot->kind.location)
+			slot->kind = *kind;
+		else if (slot->kind.location != kind->location || slot->kind.why != kind->why)
+			continue;
+		barrier();
+		slot->packets++;
+		return;
+	}
+	tally_add(records_full);
 }
 
-SEC("tp_btf/kfree_skb")
-int weir_drops(__u64 *ctx)
+/* The rare and dear part: whose the packet is, and all that follows from it. Not inlined, so that counting
+ * alone does not fill its variables. */
+static __noinline int follow(__u64 *ctx, const struct weir_drop_kind *kind)
 {
-	struct drop d = {
-		.skb = (const struct sk_buff *)ctx[0],
-		.kind = {.location = ctx[1], .reason = ctx[2]},
-	};
+	struct drop d = {.skb = (const struct sk_buff *)ctx[0], .kind = *kind};
 	struct weir_drop_stack *stack;
 	struct weir_ends ends = {};
 	struct place at = {};
 
 	read_packet(d.skb, &d.packet);
-	d.kind.other = d.packet.protocol != IPPROTO_TCP;
-	if (d.kind.other && !settings.all)
+	find_place(ctx, &d, &at);
+	fill_ends(&ends, &d.packet, &at);
+	if (!wanted_drop(&ends, &at))
 		return 0;
-	if (!d.kind.other)
-		d.kind.cause = cause_of(ctx, d.kind.reason);
-	if (!config.counted && !settings.all && is_benign(&d.kind))
-		return 0;
-	if (config.lines || has_filter()) {
-		read_transport(d.skb, &d.packet);
-		find_place(ctx, &d, &at);
-		fill_ends(&ends, &d.packet, &at);
-		if (!wanted_drop(&ends, &at))
-			return 0;
-	}
 	if (config.counted)
 		count(&d.kind);
 	stack = stack_due(&d.kind);
@@ -390,6 +384,28 @@ int weir_drops(__u64 *ctx)
 	else if (config.lines)
 		tell(&d, &at, &ends);
 	if (config.counted && stack)
+		keep_stack(ctx, stack);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int weir_drops(__u64 *ctx)
+{
+	struct weir_drop_kind kind = {.location = ctx[1], .reason = ctx[2]};
+	struct weir_drop_stack *stack;
+
+	kind.other = protocol_of((const struct sk_buff *)ctx[0]) != IPPROTO_TCP;
+	if (kind.other && !settings.all)
+		return 0;
+	if (!kind.other)
+		kind.cause = cause_of(ctx, kind.reason);
+	if (!config.counted && !settings.all && is_benign(&kind))
+		return 0;
+	if (config.lines || has_filter())
+		return follow(ctx, &kind);
+	count(&kind);
+	stack = stack_due(&kind);
+	if (stack)
 		keep_stack(ctx, stack);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "drop_counts.h"
 #include "drop_reasons.h"
 #include "drop_xdp.h"
 #include "loader/base/error.h"
@@ -17,7 +18,6 @@
 #include "loader/host/netdev.h"
 #include "loader/out/endpoint.h"
 #include "loader/out/out.h"
-#include "loader/trace/counts.h"
 #include "loader/trace/kernel_names.h"
 #include "loader/watch/counters.h"
 #include "states.h"
@@ -393,10 +393,9 @@ static int append_kernel(struct trace_run *run, json_t *drops, json_t *benign, b
 {
 	const struct weir_drop_settings *settings = settings_of(run);
 	struct drop_own *own = run->own;
-	int fd = settings ? trace_map(run, "drops") : -EIO, err;
 	struct counts now;
+	int err = settings ? drop_counts_read(&now, run) : -EIO;
 
-	err = fd < 0 ? fd : counts_read(&now, fd);
 	if (err)
 		return err;
 	for (size_t i = 0; i < now.count; i++) {

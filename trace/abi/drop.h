@@ -6,7 +6,8 @@
 #include "../../xdp/abi.h"
 #include "trace.h"
 
-#define WEIR_DROP_KINDS	   2048 /* reasons and places */
+#define WEIR_DROP_KINDS	   1024 /* reasons and places, on each CPU; a power of two */
+#define WEIR_DROP_TRIES	   8	/* places where one of them may be */
 #define WEIR_DROP_STACKS   512
 #define WEIR_DROP_FRAMES   32
 #define WEIR_DROP_STACK_NS 100000000ull /* between two stacks of one kind, on each CPU */
@@ -37,13 +38,24 @@ struct weir_drop_settings {
 
 struct weir_drop_kind {
 	__u64 location;
-	__u32 reason;
-	__u16 cause;
-	__u16 other; /* not TCP */
+	union {
+		struct {
+			__u32 reason;
+			__u16 cause;
+			__u16 other; /* not TCP */
+		};
+		__u64 why; /* all of it */
+	};
 };
 
-struct weir_drop_counts {
-	__u64 packets;
+/* A table of one's own, with linear probing, costs a quarter of a hash of the kernel's. */
+struct weir_drop_slot {
+	__u64 packets;		    /* read first and written last: none before the kind is whole */
+	struct weir_drop_kind kind; /* location 0: free */
+};
+
+struct weir_drop_table {
+	struct weir_drop_slot slot[WEIR_DROP_KINDS];
 };
 
 /* Of a kind, on one CPU. The next stack goes where the last one is not, and comes 0.1 s later at the
@@ -81,6 +93,8 @@ struct weir_drop_device {
 
 _Static_assert(sizeof(struct weir_drop_settings) == 48, "no holes");
 _Static_assert(sizeof(struct weir_drop_kind) == 16, "no holes");
+_Static_assert(sizeof(struct weir_drop_table) <= 32768,
+	       "the most that a value of each CPU may have");
 _Static_assert(sizeof(struct weir_drop_event) == 96, "no holes");
 
 #endif
