@@ -123,10 +123,11 @@ static __always_inline void read_ends(const __u64 *ctx, const struct drop *d, st
 
 	if (read_end(&at->receiver, receiver_told(ctx)) || !read_end(&own, BPF_CORE_READ(skb, sk)))
 		return;
-	if (own.common.skc_num == d->packet.source_port)
-		at->sender = own;
-	else if (own.common.skc_num == d->packet.destination_port)
+	if (own.common.skc_num != d->packet.source_port &&
+	    own.common.skc_num == d->packet.destination_port)
 		at->receiver = own;
+	else
+		at->sender = own;
 }
 
 /* The field holds other things while a packet is in a queue of its socket: TCP's has a receiver then, and
@@ -294,6 +295,12 @@ static __always_inline __u32 ifindex_of(const struct drop *d, const struct place
 	return dev ? BPF_CORE_READ(dev, ifindex) : 0;
 }
 
+/* A raw socket, or the kernel's own that sends RSTs, says nothing of the connection. */
+static __always_inline bool is_of(const struct end *end, __u16 port)
+{
+	return end->common.skc_num == port;
+}
+
 static __always_inline void fill(struct weir_drop_event *e, const struct drop *d,
 				 const struct place *at, const struct weir_ends *ends)
 {
@@ -307,7 +314,7 @@ static __always_inline void fill(struct weir_drop_event *e, const struct drop *d
 	e->protocol = d->packet.protocol;
 	e->direction = at->direction;
 	e->flags = d->packet.flags;
-	if (!end->sk || d->kind.other)
+	if (!end->sk || d->kind.other || (!at->receiver.sk && !is_of(end, ends->local_port)))
 		return;
 	e->state = end->common.skc_state;
 	if (e->state == TCP_LISTEN)
@@ -362,12 +369,11 @@ static __always_inline void count(const struct weir_drop_kind *kind)
 	tally_add(records_full);
 }
 
-/* The rare and dear part: whose the packet is, and all that follows from it. Not inlined, so that counting
- * alone does not fill its variables. */
-static __noinline int follow(__u64 *ctx, const struct weir_drop_kind *kind)
+/* The dear part: whose the packet is, and whether it is wanted. Not inlined, so that counting alone does not
+ * fill its variables. */
+static __noinline bool follow(__u64 *ctx, const struct weir_drop_kind *kind)
 {
 	struct drop d = {.skb = (const struct sk_buff *)ctx[0], .kind = *kind};
-	struct weir_drop_stack *stack;
 	struct weir_ends ends = {};
 	struct place at = {};
 
@@ -375,17 +381,12 @@ static __noinline int follow(__u64 *ctx, const struct weir_drop_kind *kind)
 	find_place(ctx, &d, &at);
 	fill_ends(&ends, &d.packet, &at);
 	if (!wanted_drop(&ends, &at))
-		return 0;
-	if (config.counted)
-		count(&d.kind);
-	stack = stack_due(&d.kind);
-	if (config.lines && stack)
+		return false;
+	if (config.lines && stack_due(kind))
 		tell_with_stack(ctx, &d, &at, &ends);
 	else if (config.lines)
 		tell(&d, &at, &ends);
-	if (config.counted && stack)
-		keep_stack(ctx, stack);
-	return 0;
+	return true;
 }
 
 SEC("tp_btf/kfree_skb")
@@ -401,8 +402,10 @@ int weir_drops(__u64 *ctx)
 		kind.cause = cause_of(ctx, kind.reason);
 	if (!config.counted && !settings.all && is_benign(&kind))
 		return 0;
-	if (config.lines || has_filter())
-		return follow(ctx, &kind);
+	if ((config.lines || has_filter()) && !follow(ctx, &kind))
+		return 0;
+	if (!config.counted)
+		return 0;
 	count(&kind);
 	stack = stack_due(&kind);
 	if (stack)

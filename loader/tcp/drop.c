@@ -109,22 +109,42 @@ static bool is_benign(const struct weir_drop_settings *s, const struct weir_drop
 	       (kind->reason < 256 && s->benign[kind->reason / 64] >> kind->reason % 64 & 1);
 }
 
-static json_t *cause_json(__u16 cause)
+/* Functions that run XDP programs on what is an skb already, and free it when they say so. */
+static bool runs_xdp(const char *symbol)
 {
-	switch (cause) {
-	case WEIR_DROP_ACCEPT_QUEUE_FULL: return json_string("accept_queue_full");
-	case WEIR_DROP_TIME_WAIT: return json_string("time_wait");
+	static const char *const functions[] = {
+		"veth_xdp_rcv_skb",
+		"do_xdp_generic",
+		"netif_receive_generic_xdp",
+		"bpf_prog_run_generic_xdp",
+	};
+	size_t length = strcspn(symbol, "+");
+
+	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+		if (!strncmp(symbol, functions[i], length) && !functions[i][length])
+			return true;
+	return false;
+}
+
+static const char *cause_of(const struct weir_drop_kind *kind, const char *symbol)
+{
+	switch (kind->cause) {
+	case WEIR_DROP_ACCEPT_QUEUE_FULL: return "accept_queue_full";
+	case WEIR_DROP_TIME_WAIT: return "time_wait";
 	}
-	return json_null();
+	return runs_xdp(symbol) ? "xdp" : NULL;
 }
 
 static void set_kind(json_t *row, const struct weir_drop_kind *kind)
 {
 	char symbol[KERNEL_SYMBOL_TEXT], reason[DROP_REASON_TEXT];
+	const char *cause;
 
+	kernel_symbol(kind->location, symbol);
+	cause = cause_of(kind, symbol);
 	json_object_set_new(row, "reason", json_string(drop_reason_name(kind->reason, reason)));
-	json_object_set_new(row, "cause", cause_json(kind->cause));
-	json_object_set_new(row, "location", json_string(kernel_symbol(kind->location, symbol)));
+	json_object_set_new(row, "cause", cause ? json_string(cause) : json_null());
+	json_object_set_new(row, "location", json_string(symbol));
 }
 
 /* The tracer's own frames come first, and then what it is called by, down to the place of the drop. */
@@ -349,9 +369,9 @@ static json_t *kind_json(struct trace_run *run, const struct weir_drop_settings 
 	json_object_set_new(row, "packets", json_integer(packets));
 	set_kind(row, kind);
 	json_object_set_new(row, "benign", json_boolean(is_benign(settings, kind)));
-	advice = drop_reason_advice(kind->cause == WEIR_DROP_ACCEPT_QUEUE_FULL
-					    ? "TCP_LISTEN_OVERFLOW"
-					    : json_string_value(json_object_get(row, "reason")));
+	advice = drop_reason_advice(json_string_value(json_object_get(row, "cause")));
+	if (!advice)
+		advice = drop_reason_advice(json_string_value(json_object_get(row, "reason")));
 	json_object_set_new(row, "advice", advice ? json_string(advice) : json_null());
 	if (settings->stack)
 		set_stack(run, row, kind);

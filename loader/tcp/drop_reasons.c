@@ -19,15 +19,19 @@ static const char *const benign[] = {
 	"PACKET_SOCK_ERROR",		     /* a capture had no room for its copy */
 };
 
+#define FULL_QUEUE                                                            \
+	"the accept queue is full: accept() faster, or a larger backlog and " \
+	"net.core.somaxconn; 'weir tcp queue' shows the depths"
+
 static const struct {
 	const char *name, *advice;
 } advices[] = {
 	{"NO_SOCKET",
 	 "nobody listens there, or the connection is gone: the sender gets a RST; 'ss -ltn' "
 	 "shows who listens where"},
-	{"TCP_LISTEN_OVERFLOW",
-	 "the accept queue is full: accept() faster, or a larger backlog and "
-	 "net.core.somaxconn; 'weir tcp queue' shows the depths"},
+	{"TCP_LISTEN_OVERFLOW", FULL_QUEUE},
+	{"accept_queue_full", FULL_QUEUE},
+	{"xdp", "an XDP program; if it is weir's, the same packets are in the rows 'xdp DEVICE'"},
 	{"TCP_CSUM",
 	 "damaged on the way, or an offload is broken: 'ethtool -k' and the NIC's error "
 	 "counters"},
@@ -69,7 +73,7 @@ static const struct {
 	{"FULL_RING", "the device's ring is full: the reader behind it is too slow"},
 	{"TC_INGRESS", "a filter of tc: 'tc -s filter show dev DEV ingress'"},
 	{"TC_EGRESS", "a filter of tc: 'tc -s filter show dev DEV egress'"},
-	{"XDP", "an XDP program; weir's own drops are shown with their reason as source 'xdp'"},
+	{"XDP", "an XDP program; if it is weir's, the same packets are in the rows 'xdp DEVICE'"},
 	{"PKT_TOO_BIG", "larger than the MTU of the way: 'ip route get', 'tracepath'"},
 	{"TCP_MD5NOTFOUND", "signatures of TCP do not match on both sides"},
 	{"TCP_MD5FAILURE", "signatures of TCP do not match on both sides"},
@@ -94,7 +98,7 @@ const char *drop_reason_name(__u32 reason, char text[DROP_REASON_TEXT])
 
 const char *drop_reason_advice(const char *name)
 {
-	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
+	for (size_t i = 0; name && i < sizeof(advices) / sizeof(advices[0]); i++)
 		if (!strcmp(advices[i].name, name))
 			return advices[i].advice;
 	return NULL;

@@ -10,7 +10,7 @@
 /* "NO_SOCKET"; of a subsystem "OPENVSWITCH:3"; "reason 517" when the kernel has no name for it. */
 const char *drop_reason_name(__u32 reason, char text[DROP_REASON_TEXT]);
 
-/* What to do about it, or NULL. By name, as numbers differ. */
+/* What to do about a reason or a cause, or NULL. By name, as numbers differ. */
 const char *drop_reason_advice(const char *name);
 
 /* The reasons that are no loss, a bit for each that this kernel has. */
