@@ -204,11 +204,13 @@ static json_t *end_json(const struct weir_drop_event *e, const __be32 address[4]
 							 : out_address(address, e->ends.family);
 }
 
-static json_t *direction_json(__u8 direction)
+/* XDP programs see what comes in. */
+static json_t *direction_json(__u8 direction, const char *cause)
 {
-	return direction == WEIR_DROP_IN    ? json_string("in")
-	       : direction == WEIR_DROP_OUT ? json_string("out")
-					    : json_null();
+	if (direction == WEIR_DROP_OUT)
+		return json_string("out");
+	return direction == WEIR_DROP_IN || (cause && !strcmp(cause, "xdp")) ? json_string("in")
+									     : json_null();
 }
 
 static void set_listener(json_t *row, const struct weir_drop_event *e)
@@ -226,18 +228,20 @@ static void set_listener(json_t *row, const struct weir_drop_event *e)
 static json_t *event_json(const struct weir_drop_event *e)
 {
 	json_t *row = json_object();
+	const char *cause;
 
 	json_object_set_new(row, "time", out_time(e->ns));
 	json_object_set_new(row, "source", json_string("kernel"));
 	json_object_set_new(row, "device", json_null());
 	json_object_set_new(row, "packets", json_integer(1));
 	json_object_set_new(row, "protocol", protocol_json(e));
-	json_object_set_new(row, "direction", direction_json(e->direction));
 	json_object_set_new(row, "local", end_json(e, e->ends.local, e->ends.local_port));
 	json_object_set_new(row, "remote", end_json(e, e->ends.remote, e->ends.remote_port));
 	json_object_set_new(row, "flags", flags_json(e));
 	set_listener(row, e);
 	set_kind(row, &e->kind);
+	cause = json_string_value(json_object_get(row, "cause"));
+	json_object_set_new(row, "direction", direction_json(e->direction, cause));
 	json_object_set_new(row, "ifindex", number_or_null(e->ifindex));
 	json_object_set_new(row, "netns_inode", number_or_null(e->ends.netns));
 	return row;
