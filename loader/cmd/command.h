@@ -57,6 +57,7 @@ int cmd_tcp_queue(struct args *args);
 int cmd_tcp_rtt(struct args *args);
 int cmd_tcp_connect(struct args *args);
 int cmd_tcp_life(struct args *args);
+int cmd_tcp_top(struct args *args);
 int cmd_tcp_port(struct args *args);
 int cmd_tcp_retransmit(struct args *args);
 int cmd_tcp_drop(struct args *args);

@@ -2,8 +2,8 @@
 #include "life.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <math.h>
-#include <netinet/tcp.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
@@ -47,6 +47,18 @@ void life_close(void *skeleton)
 	tcp_life_bpf__destroy(skeleton);
 }
 
+/* Whatever the instance: sockets of other namespaces may be seen here. */
+static void say_what_passes_by(void)
+{
+	glob_t attached;
+
+	if (!glob(WEIR_BPFFS "/weir/*/sock/cgroups/*", GLOB_NOSORT, NULL, &attached)) {
+		notice("'weir sock' is attached: bytes that it short-cuts pass by TCP and are not "
+		       "counted here");
+		globfree(&attached);
+	}
+}
+
 struct elders {
 	int map;
 	const struct owners *owners;
@@ -72,11 +84,6 @@ static int remember(void *arg, const struct weir_socket *s)
 		       : 0;
 }
 
-#define STATES                                                             \
-	(WEIR_STATE_BIT(TCP_ESTABLISHED) | WEIR_STATE_BIT(TCP_FIN_WAIT1) | \
-	 WEIR_STATE_BIT(TCP_FIN_WAIT2) | WEIR_STATE_BIT(TCP_CLOSE_WAIT) |  \
-	 WEIR_STATE_BIT(TCP_LAST_ACK) | WEIR_STATE_BIT(TCP_CLOSING))
-
 int life_begun(struct trace_run *run)
 {
 	struct elders e = {.map = trace_map(run, "sockets")};
@@ -84,9 +91,10 @@ int life_begun(struct trace_run *run)
 	struct owners *owners = NULL;
 	int err = e.map < 0 ? e.map : owners_read(&owners);
 
+	say_what_passes_by();
 	e.owners = owners;
 	if (!err)
-		err = snapshot_open(&snapshot, &run->about.config.filter, STATES);
+		err = snapshot_open(&snapshot, &run->about.config.filter, LIFE_STATES);
 	if (!err)
 		err = snapshot_read(snapshot, remember, &e);
 	snapshot_close(snapshot);
@@ -122,7 +130,7 @@ json_t *life_role(unsigned int role)
 				      : json_null();
 }
 
-json_t *life_retransmit_percent(__u64 retransmits, __u64 segments)
+json_t *life_retransmitted_percent(__u64 retransmits, __u64 segments)
 {
 	return segments ? json_real(100.0 * retransmits / segments) : json_null();
 }
@@ -179,8 +187,8 @@ static void add_segments(json_t *row, const struct weir_life_event *e)
 	json_object_set_new(row, "segments_out", json_integer(e->segs_out));
 	json_object_set_new(row, "data_segments_out", json_integer(e->data_segs_out));
 	json_object_set_new(row, "retransmitted_segments", json_integer(e->retransmits));
-	json_object_set_new(row, "retransmit_percent",
-			    life_retransmit_percent(e->retransmits, e->segs_out));
+	json_object_set_new(row, "retransmitted_percent",
+			    life_retransmitted_percent(e->retransmits, e->segs_out));
 	json_object_set_new(row, "rtt_us", us_or_null(e->srtt_us));
 	json_object_set_new(row, "rtt_min_us", us_or_null(e->rtt_min_us));
 }
@@ -246,8 +254,8 @@ static json_t *summary_row(const struct weir_life_key *key, const struct weir_li
 	json_object_set_new(row, "segments_out", json_integer(n->segs_out));
 	json_object_set_new(row, "data_segments_out", json_integer(n->data_segs_out));
 	json_object_set_new(row, "retransmitted_segments", json_integer(n->retransmits));
-	json_object_set_new(row, "retransmit_percent",
-			    life_retransmit_percent(n->retransmits, n->segs_out));
+	json_object_set_new(row, "retransmitted_percent",
+			    life_retransmitted_percent(n->retransmits, n->segs_out));
 	json_object_set_new(row, "reasons", names_and_counts(end_names, n->end, WEIR_ENDS));
 	json_object_set_new(row, "closed_first",
 			    names_and_counts(closer_names, n->closer, WEIR_CLOSERS));

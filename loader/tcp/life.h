@@ -3,7 +3,10 @@
 #ifndef WEIR_TCP_LIFE_H
 #define WEIR_TCP_LIFE_H
 
+#include <netinet/tcp.h>
+
 #include "loader/trace/run.h"
+#include "trace/abi/sockets.h"
 
 extern const struct tracer tracer_life;
 
@@ -13,6 +16,10 @@ json_t *life_summary(struct trace_run *run, double seconds);
 /* For tracers that are made of the same programs. */
 extern const struct trace_hook life_hooks[];
 #define LIFE_HOOKS 2
+#define LIFE_STATES                                                        \
+	(WEIR_STATE_BIT(TCP_ESTABLISHED) | WEIR_STATE_BIT(TCP_FIN_WAIT1) | \
+	 WEIR_STATE_BIT(TCP_FIN_WAIT2) | WEIR_STATE_BIT(TCP_CLOSE_WAIT) |  \
+	 WEIR_STATE_BIT(TCP_LAST_ACK) | WEIR_STATE_BIT(TCP_CLOSING))
 int life_open(struct trace_run *run, struct bpf_object **object, struct weir_trace_config **config);
 void life_close(void *skeleton);
 /* Makes known what is older than the tracer, with whose it is. */
@@ -21,6 +28,6 @@ int life_begun(struct trace_run *run);
 /* Of enum weir_side: "active", "passive", or null. */
 json_t *life_role(unsigned int role);
 /* Of 100 segments how many were sent again, or null where none was sent. */
-json_t *life_retransmit_percent(__u64 retransmits, __u64 segments);
+json_t *life_retransmitted_percent(__u64 retransmits, __u64 segments);
 
 #endif

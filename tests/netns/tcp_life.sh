@@ -10,30 +10,10 @@
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=../tcp/lib.sh
 . tests/tcp/lib.sh
+# shellcheck source=../tcp/talk.sh
+. tests/tcp/talk.sh
 pair
 WEIR_TIMEOUT=60
-TALK=tests/tcp/talk.py
-TRUTH=$SCRATCH/truth
-OLD=$SCRATCH/older # of the clients that were there before
-ALL=local,half,peer,client_rst,server_rst
-
-talk() { # ADDRESS PORT OPTIONS...
-	inside "$client" timeout 60 python3 "$TALK" talk "$1" "$2" "$TRUTH" "${@:3}"
-}
-
-talk_later() { # NAME LOG ADDRESS PORT OPTIONS...: when the file $SCRATCH/NAME appears
-	background "$client" timeout 60 python3 "$TALK" talk "$3" "$4" "$2" --wait "$SCRATCH/$1" \
-		"${@:5}" >"$SCRATCH/talk.$1" 2>&1
-	talking=$!
-	await 20 grep -q ready "$SCRATCH/talk.$1"
-}
-
-serve() { # PORT OPTIONS...
-	background "$host" timeout 120 python3 "$TALK" serve "$1" "$TRUTH" "${@:2}" >"$SCRATCH/serve.$1" 2>&1
-	served=$!
-	await 20 grep -q ready "$SCRATCH/serve.$1"
-}
-
 judge() { # SIDE SAID LOG... [--older LOG]
 	python3 "$TALK" check "$@"
 }
@@ -71,12 +51,12 @@ tracers+=("$tracing")
 
 # ---- connections of every end, IPv4, IPv6 and IPv4 by IPv6 sockets ----
 
-check "IPv4" talk 10.9.0.2 80 --mode $ALL --count 3 --size 12345 --reply 234567
-check "IPv6" talk fd09::2 80 --mode $ALL --count 3 --size 100001 --reply 1
-check "IPv4 by an IPv6 socket" talk ::ffff:10.9.0.2 80 --mode $ALL --size 1 --reply 65537
-check "hardly anything, a process for each" talk 10.9.0.2 81 --mode $ALL --size 0 --reply 1
+check "IPv4" talk 10.9.0.2 80 --mode "$ALL" --count 3 --size 12345 --reply 234567
+check "IPv6" talk fd09::2 80 --mode "$ALL" --count 3 --size 100001 --reply 1
+check "IPv4 by an IPv6 socket" talk ::ffff:10.9.0.2 80 --mode "$ALL" --size 1 --reply 65537
+check "hardly anything, a process for each" talk 10.9.0.2 81 --mode "$ALL" --size 0 --reply 1
 check "nothing but a request" talk 10.9.0.2 81 --mode local,half,peer --size 0 --reply 0
-check "IPv6" talk fd09::2 81 --mode $ALL --count 2 --size 3000 --reply 1500000
+check "IPv6" talk fd09::2 81 --mode "$ALL" --count 2 --size 3000 --reply 1500000
 touch "$SCRATCH/old" "$SCRATCH/old6"
 wait "$old" "$old6"
 check "one waits for half a second" talk_later slow "$TRUTH" 10.9.0.2 80 --mode local
@@ -114,7 +94,7 @@ equal "the segments that were sent again are as many as the kernel counts" "$aga
 	"$(jq -s 'map(select(.reason == "timeout")) | .[0].retransmitted_segments' "$SCRATCH/client")"
 check "they are some, and the rate has its denominator" jq -se 'map(select(.reason == "timeout")) | .[0] |
 	.retransmitted_segments > 0 and .segments_out > .retransmitted_segments and
-	(.retransmit_percent - 100 * .retransmitted_segments / .segments_out | fabs) < 0.001' "$SCRATCH/client"
+	(.retransmitted_percent - 100 * .retransmitted_segments / .segments_out | fabs) < 0.001' "$SCRATCH/client"
 check "rates are bytes by duration" jq -se 'all(.[] | select(.duration_us);
 	(.bytes_sent_per_second * .duration_us / 1e6 - .bytes_sent | fabs) < 1)' "$SCRATCH/host"
 equal "a filter shows its connections, the older one too, and no others" 11 "$(wc -l <"$SCRATCH/filtered")"

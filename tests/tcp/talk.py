@@ -264,11 +264,48 @@ def check(a):
     return wrong + len(said) + (not logs)
 
 
-def total(a):
-    """{"connections", "sent", "received"} of a side, of one process or of all."""
-    logs = [line for line in lines(a.logs) if line["side"] == a.side and a.pid in (0, line["pid"])]
-    print(json.dumps({"connections": len(logs), "sent": sum(line["sent"] for line in logs),
-                      "received": sum(line["received"] for line in logs)}))
+def key_of(a, line):
+    if a.by == "process":
+        return str(line["pid"])
+    if a.by == "connection":
+        return line["local"] + " " + line["remote"]
+    return "%s %s" % (line["role"], line["local" if line["role"] == "passive" else "remote"].rpartition(":")[2])
+
+
+def said_key(a, row):
+    if a.by == "process":
+        return str(row["pid"])
+    if a.by == "connection":
+        return row["local"] + " " + row["remote"]
+    return "%s %s" % (row["role"], row["server_port"])
+
+
+def sums(a):
+    """Whether what `weir tcp top` said of all intervals adds up to what SIDE wrote down, by process,
+    connection or port. The client had sent --before bytes of each of --older when it began."""
+    older = {key for o in lines([a.older]) for key in (o["local"], o["remote"])} if a.older else set()
+    true, said = {}, {}
+    for line in lines(a.logs):
+        if line["side"] != a.side or a.pid not in (0, line["pid"]):
+            continue
+        t = true.setdefault(key_of(a, line), [0, 0, 0])
+        before = a.before if {line["local"], line["remote"]} <= older else 0
+        t[0] += line["sent"] - (before if a.side == "client" else 0)
+        t[1] += line["received"] - (before if a.side == "server" else 0)
+        t[2] += 1
+    for interval in lines([a.said]):
+        for row in interval["rows"]:
+            s = said.setdefault(said_key(a, row), [0, 0, 0])
+            for i, field in enumerate(("bytes_sent", "bytes_received", "connections_ended")):
+                s[i] += row[field]
+        for field in ("bytes_sent", "bytes_received", "connections", "connections_ended"):
+            if sum(row[field] for row in interval["rows"]) != interval["total"][field]:
+                print("the rows of %s are not its total" % interval["time"])
+                return 1
+    wrong = {key for key in true.keys() | said.keys() if true.get(key) != said.get(key)}
+    for key in wrong:
+        print("%s: %s, not %s" % (key, said.get(key), true.get(key)))
+    return bool(wrong) or not true
 
 
 def main():
@@ -301,10 +338,14 @@ def main():
     v.add_argument("logs", nargs="+")
     v.add_argument("--older", help="a log of those that are older than the tracer")
 
-    v = verbs.add_parser("total")
-    v.set_defaults(run=total)
+    v = verbs.add_parser("sums")
+    v.set_defaults(run=sums)
     v.add_argument("side")
+    v.add_argument("by")
+    v.add_argument("said")
     v.add_argument("logs", nargs="+")
+    v.add_argument("--older")
+    v.add_argument("--before", type=int, default=0)
     v.add_argument("--pid", type=int, default=0)
 
     a = p.parse_args()
