@@ -120,9 +120,12 @@ static __always_inline void count(const struct outcome *o)
 			count_time(&n->phase[i], o->phase[i]);
 }
 
+/* Whatever port it has by now, it gets no other. */
 static __always_inline void conclude(const struct outcome *o)
 {
-	if (!wanted_ends(&o->ends) || !wanted_pid(o->owner.pid) || o->total < config.filter.min_ns)
+	if (!wanted_ends(&o->ends) || !wanted_port(&o->ends) || !wanted_pid(o->owner.pid))
+		return;
+	if (o->total < config.filter.min_ns)
 		return;
 	if (config.lines)
 		tell(o);
@@ -566,16 +569,20 @@ static __always_inline void never_accepted(struct sock *sk, const struct weir_co
 	conclude(&o);
 }
 
-static __always_inline void closed(struct sock *sk)
+/* A run that the kernel left out may have been the one that would have taken the record away: it is of no
+ * use when the socket comes from any other state. */
+static __always_inline void closed(struct sock *sk, int from)
 {
 	__u64 socket = (__u64)sk;
 	struct weir_connect *record = bpf_map_lookup_elem(&sockets, &socket);
+	bool begins = from == TCP_SYN_SENT || from == TCP_SYN_RECV;
+	bool waits = from == TCP_ESTABLISHED || from == TCP_CLOSE_WAIT;
 
 	if (!record)
 		return;
-	if (record->role == WEIR_CONNECT_ACTIVE)
+	if (record->role == WEIR_CONNECT_ACTIVE && begins)
 		connected(sk, record, TCP_CLOSE);
-	else if (record->early)
+	else if (record->role == WEIR_CONNECT_ACTIVE || record->early || !waits)
 		bpf_map_delete_elem(&sockets, &socket);
 	else if (sk->sk_socket)
 		accepted(socket, record, BY_KERNEL);
@@ -608,7 +615,7 @@ int BPF_PROG(weir_connect_state, struct sock *sk, int from, int to)
 		if (passive())
 			left(sk);
 		break;
-	case TCP_CLOSE: closed(sk); break;
+	case TCP_CLOSE: closed(sk, from); break;
 	}
 	return 0;
 }
