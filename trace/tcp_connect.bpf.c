@@ -17,7 +17,6 @@ const volatile struct weir_connect_settings settings;
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEIR_CONNECT_SOCKETS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct weir_connect);
 } sockets SEC(".maps");
@@ -25,7 +24,6 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEIR_CONNECT_ATTEMPTS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
 	__type(value, struct weir_connect_attempt);
 } attempts SEC(".maps");
@@ -290,7 +288,7 @@ struct socket_call {
 static __always_inline struct socket *socket_of(__u64 fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct file **files = BPF_CORE_READ(task, files, fdt, fd), *file = NULL;
+	struct file **files = task->files->fdt->fd, *file = NULL;
 
 	if (bpf_probe_read_kernel(&file, sizeof(file), &files[(__u32)fd]) || !file)
 		return NULL;
@@ -316,31 +314,43 @@ static __always_inline bool in_wanted_cgroup(void)
 	return false;
 }
 
+/* Costs every connect(), of whatever protocol: what can be read at the end of one that failed is. */
 SEC("tp/syscalls/sys_enter_connect")
 int weir_connect_enter(struct socket_call *call)
 {
-	struct weir_connect_attempt fresh = {};
 	struct socket *socket = socket_of(call->argument[0]);
-	struct sock *sk = BPF_CORE_READ(socket, sk);
 	__u64 thread = bpf_get_current_pid_tgid();
+	struct weir_connect_attempt fresh = {
+		.socket = (__u64)socket,
+		.address = call->argument[1],
+	};
 
-	if (!sk || !looks_like_tcp(sk) || !wanted_pid(thread >> 32) || !in_wanted_cgroup())
+	if (!wanted_pid(thread >> 32))
 		return 0;
 	/* Else a connect() is under way, and this call asks what came of it. */
-	if (BPF_CORE_READ(socket, state) != SS_UNCONNECTED ||
-	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
+	if (BPF_CORE_READ(socket, state) != SS_UNCONNECTED)
 		return 0;
 	fresh.began_ns = bpf_ktime_get_ns();
-	fresh.address = call->argument[1];
-	fresh.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	fresh.port = BPF_CORE_READ(sk, __sk_common.skc_num);
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
-		map_address(fresh.local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
-	else
-		BPF_CORE_READ_INTO(&fresh.local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
 	if (bpf_map_update_elem(&attempts, &thread, &fresh, BPF_ANY))
 		tally_add(records_full);
 	return 0;
+}
+
+/* What the socket was bound to. */
+static __always_inline bool read_local(struct weir_ends *ends, __u64 socket)
+{
+	struct sock *sk = BPF_CORE_READ((struct socket *)socket, sk);
+
+	if (!sk || !looks_like_tcp(sk))
+		return false;
+	ends->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	ends->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
+		map_address(ends->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	else
+		BPF_CORE_READ_INTO(&ends->local, sk,
+				   __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
+	return true;
 }
 
 struct internet_address {
@@ -393,14 +403,11 @@ int weir_connect_exit(struct socket_call *call)
 	if (call->returned >= 0 || call->returned < -WEIR_ERRNO_MAX)
 		return 0;
 	o.error = -call->returned;
-	if (o.error == EINPROGRESS)
+	if (o.error == EINPROGRESS || o.error == EISCONN || !in_wanted_cgroup())
+		return 0;
+	if (!read_local(&o.ends, attempt.socket) || !read_remote(&o.ends, attempt.address))
 		return 0;
 	o.result = result_of(o.error);
-	__builtin_memcpy(o.ends.local, attempt.local, sizeof(o.ends.local));
-	o.ends.local_port = attempt.port;
-	o.ends.netns = attempt.netns;
-	if (!read_remote(&o.ends, attempt.address))
-		return 0;
 	o.now = bpf_ktime_get_ns();
 	o.total = o.now - attempt.began_ns;
 	owner_here(&o.owner);

@@ -30,6 +30,10 @@ serve() { # LOG ARGUMENTS...: its pid is $started
 	await 30 grep -q ready "$1"
 }
 
+length_of() { # FILE: lines
+	wc -l <"$1"
+}
+
 rows() { # FILE CONDITION: how many
 	jq -s "[.[] | select($2)] | length" "$1"
 }
@@ -72,7 +76,7 @@ test_processes() { # TEXT HOST PORT
 	serve "$log" "$2" "$3" --processes 3 --count 4 --linger 60
 	server=$started
 	dial "$log.dial" "$2" "$3" --processes 4 --count 3
-	await 30 more_than 12 wc -l <"$log"
+	await 30 more_than 12 length_of "$log"
 	await 15 more_than 11 rows "$there" ".local | endswith(\":$3\")"
 	await 15 more_than 11 rows "$here" ".remote | endswith(\":$3\")"
 	says "$1: 4 processes connect" '^12$' python3 $DIAL dialed "$here" "$log.dial"
@@ -122,7 +126,7 @@ test_mptcp() {
 	fi
 	dial "$log.dial" 10.9.0.2 7012 --mptcp --linger 0.1
 	dial "$log.plain" 10.9.0.2 7012
-	await 15 more_than 2 wc -l <"$log"
+	await 15 more_than 2 length_of "$log"
 	await 15 more_than 0 rows "$there" '.local == "10.9.0.2:7012"'
 	await 15 more_than 1 rows "$here" '.remote == "10.9.0.2:7012"'
 	row "MPTCP: who fell back to TCP is accepted, nothing is said of the other" "$there" \
@@ -130,6 +134,26 @@ test_mptcp() {
 	equal "MPTCP: the first subflow is one of who connects" 1 "$(rows "$here" \
 		".pid == $(jq .pid "$log.dial") and .result == \"established\"")"
 	kill "$started"
+}
+
+# Who accepts by io_uring is known once it reads, and no wait is made up.
+test_uring() {
+	local log=$SCRATCH/uring
+	if ! cc -O2 -o "$log.accept" tests/tcp/uring_accept.c 2>"$OUTPUT"; then
+		skip "io_uring" "$(head -n 1 "$OUTPUT")"
+		return
+	fi
+	background "$host" timeout 60 "$log.accept" 7013 >"$log"
+	started=$!
+	if ! await 30 grep -q ready "$log"; then
+		skip "io_uring" "the kernel lets nobody use it"
+		return
+	fi
+	dial "$log.dial" 10.9.0.2 7013 --send 0.3
+	wait "$started"
+	row "accepted by io_uring: its process, and the wait at most" "$there" \
+		'.local == "10.9.0.2:7013"' ".result == \"accepted\" and .accept_wait_us == null and
+		.accept_wait_at_most_us >= 300000 and .pid == $(tail -n 1 "$log")"
 }
 
 # ---- those that are not made ----
@@ -220,17 +244,139 @@ test_lost_syn() {
 		"$(jq -s '[.[].retransmits] | add' "$here")"
 }
 
+# ---- what is shown ----
+
+only_rows() { # TEXT FILE COUNT CONDITION
+	await 15 more_than $(($3 - 1)) rows "$2" true
+	jq -c . "$2" >"$OUTPUT"
+	[ "$(rows "$2" true)" = "$3" ] && [ "$(rows "$2" "$4")" = "$3" ]
+	report $? "$1"
+}
+
+test_filters() {
+	local log=$SCRATCH/filters runs=() pid
+	serve "$log" :: 7040 --count 4 --delay 0.25 --linger 60
+	trace_begin "$log.active" -j -n "$client" tcp connect --role active -6 --peer-port 7040-7041
+	runs+=("$tracing")
+	trace_begin "$log.passive" -j -n "$host" tcp connect --role passive --port 7040 \
+		--pid "$(pgrep -P "$started")" --min 200ms -4
+	runs+=("$tracing")
+	trace_begin "$log.slow" -j -n "$host" tcp connect --port 7040 --min 30s
+	runs+=("$tracing")
+	trace_begin "$log.other" -j -n "$host" tcp connect --role passive --pid $$
+	runs+=("$tracing")
+	dial "$log.six" fd09::2 7040 --count 2
+	dial "$log.four" 10.9.0.2 7040 --count 2
+	dial "$log.none" fd09::2 7041
+	dial "$log.none" fd09::2 7042
+	dial "$log.none" 10.1.0.1 7041
+	await 30 more_than 4 length_of "$log"
+	only_rows "--role active, -6, --peer-port" "$log.active" 3 '.role == "active" and
+		(.remote | IN("[fd09::2]:7040", "[fd09::2]:7041"))'
+	only_rows "--role passive, -4, --port, --pid, --min" "$log.passive" 2 '.role == "passive" and
+		.local == "10.9.0.2:7040" and .total_us >= 200000'
+	for pid in "${runs[@]}"; do
+		trace_finish "$pid"
+	done
+	equal "--min 30s, --pid of who accepts nothing" 0 "$(cat "$log.slow" "$log.other" | wc -l)"
+	kill "$started"
+}
+
+# What is not looked at costs nothing: no system call is traced for who connects.
+test_role() {
+	holds "--role active: no program hangs on a system call" \
+		'[.overhead.programs[].program] | sort == ["weir_connect_state", "weir_port_found"]' \
+		"$WEIR" -j -n "$client" tcp connect --role active --overhead -d 0.1
+	holds "--role passive: none looks at connect()" \
+		'[.overhead.programs[].program] | length == 4 and all(.[]; test("port_found|enter") | not)' \
+		"$WEIR" -j -n "$client" tcp connect --role passive --overhead -d 0.1
+}
+
+# SUMMARY-FILTER of both roles, after 5 connections over IPv4, 4 over IPv6 and 3 refused.
+summed() { # JQ-FUNCTION FILE
+	jq -es "$1"' as $all | ($all | map(select(.role == "active"))) as $active |
+		($all | map(select(.role == "passive"))) as $passive |
+		($active | map(select(.port == 7050)) | map(.connections) | add) == 9 and
+		($active | map(select(.port == 7051)) | map(.failures.refused) | add) == 3 and
+		($active | map(select(.port == 7051)) | map(.connections) | add) == 0 and
+		($passive | map(select(.port == 7050)) | map(.connections) | add) == 9 and
+		($passive | map(.accept_wait.histogram | map(.samples) | add) | add) == 9 and
+		($passive | map(.accept_wait.p50_us // empty) | min) >= 4000 and
+		($active | map(.port_search.count) | add) == 12 and
+		($active | map(.handshake.count) | add) == 9 and
+		($active | map(select(.handshake.count > 0) | .handshake) |
+			all(.[]; .p50_us > 0 and .p50_us <= .p99_us and .mean_us > 0))' "$2"
+}
+
+summary_traffic() { # LOG
+	serve "$1" :: 7050 --count 9 --delay 0.01 --linger 60
+	inside "$host" timeout 60 python3 $DIAL dial 10.9.0.2 7050 --count 5 >"$1.dial"
+	inside "$host" timeout 60 python3 $DIAL dial ::1 7050 --count 4 >"$1.dial"
+	inside "$host" timeout 60 python3 $DIAL dial 127.0.0.1 7051 --count 3 >"$1.dial"
+	await 30 more_than 9 length_of "$1"
+	kill "$started"
+}
+
+test_summary() {
+	local log=$SCRATCH/summary total intervals
+	trace_begin "$log.total" -j -n "$host" tcp connect -s
+	total=$tracing
+	trace_begin "$log.intervals" -j -n "$host" tcp connect -i 0.5
+	intervals=$tracing
+	trace_begin "$log.table" -n "$host" tcp connect -s
+	summary_traffic "$log"
+	sleep 1.2
+	trace_finish "$total"
+	trace_finish "$intervals"
+	trace_finish "$tracing"
+	check "one summary" summed '.[0].endpoints' "$log.total"
+	check "summaries of intervals add up to the same" summed 'map(.endpoints) | add' "$log.intervals"
+	check "there were several" more_than 1 length_of "$log.intervals"
+	says "the table tells why" 'active +[0-9]+ +7051 .* 3 +refused 3' cat "$log.table"
+}
+
+test_pinned() {
+	local log=$SCRATCH/pinned watching
+	check "--pin" weir tcp connect --pin --port 1-65535
+	refuses "--pin once more" 2 "already|collects" tcp connect --pin
+	"$WEIR" -j -n "$host" tcp connect --pinned -i 0.2 >"$log.watch" 2>&1 &
+	watching=$!
+	await 30 test -e "$log.watch"
+	await 30 more_than 0 length_of "$log.watch"
+	kill -9 "$watching"
+	wait "$watching" 2>/dev/null
+	summary_traffic "$log"
+	weir -j tcp connect --pinned >"$log.json"
+	check "what was collected after a kill -9" summed '.[0].endpoints' "$log.json"
+	check "--unpin" weir tcp connect --unpin
+	refuses "--pinned after that" 2 "does not collect" tcp connect --pinned
+	check "no pins are left" no_pins
+}
+
+test_bad_input() {
+	refuses "--role both" 1 "'both'" tcp connect --role both
+	refuses "--role alone" 1 "--role" tcp connect --role
+	refuses "--min of nothing" 1 "min" tcp connect --min soon
+	refuses "a word too many" 1 "'fast'" tcp connect fast
+}
+
 test_processes "IPv4" 10.9.0.2 7001
 test_processes "IPv6" fd09::2 7002
 test_accept_queue "IPv4" 10.9.0.2 7005
 test_accept_queue "IPv6" fd09::2 7006
 test_kinds
 test_mptcp
+test_uring
 test_failures
 test_never_accepted
 test_ports
 test_port_search
 test_lost_syn
+test_filters
+test_role
+test_summary
+test_pinned
+test_bad_input
 trace_finish "$here_pid"
 trace_finish "$there_pid"
 cat "$here" "$there" | jq -c 'select(.lost)' | sed 's/^/# /'

@@ -33,6 +33,8 @@ def say(**fields):
 
 def forked(count):
     """Goes on in so many processes; who called waits for them, and ends as badly as they do."""
+    if count == 1:
+        return
     children = []
     for _ in range(count):
         pid = os.fork()
@@ -79,6 +81,9 @@ def dial(a):
         say(local=local, remote=text((a.host, a.port)), began=began, took_us=took * 1e6,
             error=errno.errorcode.get(error))
         kept.append(s)
+        if a.send:
+            time.sleep(a.send)
+            s.sendall(b"weir")
         if a.reset:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
             s.close()
@@ -156,6 +161,7 @@ def main():
         v.add_argument("--processes", type=int, default=1)
         v.add_argument("--delay", type=float, default=0)
         v.add_argument("--linger", type=float, default=0)
+        v.add_argument("--send", type=float, help="after so many seconds")
         v.add_argument("--source")
         v.add_argument("--source-port", type=int, default=0)
         v.add_argument("--reset", action="store_true")

@@ -5,8 +5,8 @@
 
 #include "trace.h"
 
-#define WEIR_CONNECT_SOCKETS   65536 /* on their way: none stays here once it is made */
-#define WEIR_CONNECT_ATTEMPTS  16384
+#define WEIR_CONNECT_SOCKETS   32768 /* on their way: none stays here once it is made */
+#define WEIR_CONNECT_ATTEMPTS  1024 /* threads, before the first SYN */
 #define WEIR_CONNECT_ENDPOINTS 4096
 
 enum {
@@ -60,11 +60,8 @@ struct weir_connect {
 /* A thread in connect(), before the first SYN; by thread and process. */
 struct weir_connect_attempt {
 	__u64 began_ns;
+	__u64 socket;  /* struct socket */
 	__u64 address; /* of the process: struct sockaddr */
-	__be32 local[4];
-	__u32 netns;
-	__u16 port;
-	__u16 pad;
 };
 
 struct weir_connect_event {
@@ -102,7 +99,7 @@ struct weir_connect_counts {
 };
 
 _Static_assert(sizeof(struct weir_connect) == 104, "a layout that is pinned");
-_Static_assert(sizeof(struct weir_connect_attempt) == 40, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_connect_attempt) == 24, "a layout that is pinned");
 _Static_assert(sizeof(struct weir_connect_event) == 120, "no holes");
 
 #endif
