@@ -348,8 +348,7 @@ static __always_inline bool read_local(struct weir_ends *ends, __u64 socket)
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
 		map_address(ends->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 	else
-		BPF_CORE_READ_INTO(&ends->local, sk,
-				   __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
+		BPF_CORE_READ_INTO(&ends->local, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
 	return true;
 }
 

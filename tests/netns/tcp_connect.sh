@@ -355,6 +355,7 @@ test_pinned() {
 
 test_bad_input() {
 	refuses "--role both" 1 "'both'" tcp connect --role both
+	refuses "--role of what was collected" 1 "pin" tcp connect --pinned --role active
 	refuses "--role alone" 1 "--role" tcp connect --role
 	refuses "--min of nothing" 1 "min" tcp connect --min soon
 	refuses "a word too many" 1 "'fast'" tcp connect fast

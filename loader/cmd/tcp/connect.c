@@ -65,7 +65,7 @@ static int take_role(void *settings, struct args *args)
 		chosen->role = WEIR_CONNECT_PASSIVE;
 	else
 		return misuse("--role '%s': only active and passive are known", text);
-	return 1;
+	return TCP_OPTION_COLLECTS;
 }
 
 int cmd_tcp_connect(struct args *args)
