@@ -64,6 +64,7 @@ static int examine_one(struct doctor *doctor, const char *name, const struct dev
 static int examine_devices(struct doctor *doctor, const char *name)
 {
 	struct sockets_seen sockets = {0};
+	struct tracing_view tracing = {0};
 	struct rule_set rules = {0};
 	struct balance balance = {0};
 	struct netdev *polling = NULL;
@@ -84,8 +85,10 @@ static int examine_devices(struct doctor *doctor, const char *name)
 		err = rules_get(&in, &rules);
 	if (in.exists && !err)
 		err = services_get(&in, &balance);
-	if (!err)
+	if (!err) {
 		sockets_look(&sockets, &in);
+		tracing_look(&tracing, &in);
+	}
 	doctor->polling_count = polling_list(&in, &polling);
 	doctor->polling = polling;
 	instance_close(&in);
@@ -96,7 +99,9 @@ static int examine_devices(struct doctor *doctor, const char *name)
 		doctor_rules(doctor, &rules);
 		doctor_services(doctor, &balance, list, count);
 		doctor_sockets(doctor, &sockets);
+		doctor_pinned(doctor, &tracing);
 	}
+	tracing_forget(&tracing);
 	sockets_forget(&sockets);
 	rule_set_free(&rules);
 	balance_free(&balance);

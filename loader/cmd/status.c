@@ -13,6 +13,7 @@
 #include "loader/out/out.h"
 #include "loader/rules/rules.h"
 #include "loader/sockview/sock_view.h"
+#include "loader/tcp/overview.h"
 
 static const struct column columns[] = {
 	COLUMN("device", "Device", UNIT_TEXT),
@@ -40,6 +41,13 @@ static const struct column socket_columns[] = {
 	COLUMN("state", "State", UNIT_TEXT),
 };
 
+static const struct column tracer_columns[] = {
+	COLUMN("tracer", "Traces", UNIT_TEXT),
+	COLUMN("collecting_seconds", "Collecting", UNIT_SECONDS),
+	COLUMN("filter_text", "Only", UNIT_TEXT),
+	COLUMN("state", "State", UNIT_TEXT),
+};
+
 static const struct column offload_columns[] = {
 	COLUMN("device", "Switched for", UNIT_TEXT),
 	COLUMN("at", "at", UNIT_TEXT),
@@ -54,6 +62,7 @@ static const struct table tables[] = {
 	 COLUMNS(columns)},
 	{.rows = "offloads", COLUMNS(offload_columns)},
 	{.rows = "sockets", COLUMNS(socket_columns)},
+	{.rows = "tracers", COLUMNS(tracer_columns)},
 	{.rows = "other_instances", COLUMNS(instance_columns)},
 };
 
@@ -158,18 +167,19 @@ static json_t *sockets(const struct sock_view *view)
 
 static json_t *document(const struct instance *in, const struct device *list, size_t count,
 			const struct rule_set *set, const struct balance *b,
-			const struct sock_view *view)
+			const struct sock_view *view, const struct tracing_view *tracing)
 {
 	json_t *devices = json_array();
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(devices, describe(&list[i]));
-	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o, s:o, s:o}", "summary",
+	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o, s:o, s:o, s:o}", "summary",
 			 "instance", out_string(in->name), "devices", (int)count, "rules",
 			 (int)set->count, "prefixes", (int)set->prefix_count, "services",
 			 (int)b->service_count, "backends", (int)b->backend_count, "devices",
 			 devices, "offloads", offloads(in, list, count), "sockets", sockets(view),
-			 "other_instances", other_instances(in));
+			 "tracers", tracing_pinned_json(tracing), "other_instances",
+			 other_instances(in));
 }
 
 int cmd_status(struct args *args)
@@ -177,6 +187,7 @@ int cmd_status(struct args *args)
 	struct rule_set set = {};
 	struct balance balance = {};
 	struct sock_view view = {};
+	struct tracing_view tracing = {};
 	struct device *list;
 	struct instance in;
 	size_t count;
@@ -194,10 +205,13 @@ int cmd_status(struct args *args)
 			err = services_get(&in, &balance);
 		if (!err)
 			err = sock_view_take(&view, &in);
+		if (!err)
+			tracing_look(&tracing, &in);
 		instance_unlock(&in);
 		if (!err)
-			err = out_show(document(&in, list, count, &set, &balance, &view), tables,
-				       sizeof(tables) / sizeof(tables[0]));
+			err = out_show(document(&in, list, count, &set, &balance, &view, &tracing),
+				       tables, sizeof(tables) / sizeof(tables[0]));
+		tracing_forget(&tracing);
 		sock_view_free(&view);
 		rule_set_free(&set);
 		balance_free(&balance);

@@ -16,6 +16,7 @@
 #include "loader/rules/rule.h"
 #include "loader/sock/firewall.h"
 #include "loader/sockview/sock_view.h"
+#include "loader/tcp/overview.h"
 
 /* What is known of the far end of a device: asking takes a process. */
 struct far_end {
@@ -61,6 +62,11 @@ void sockets_look(struct sockets_seen *seen, const struct instance *in);
 void sockets_forget(struct sockets_seen *seen);
 /* Whether connections of attached cgroups are short-cut, and what keeps them from it. */
 void doctor_sockets(struct doctor *doctor, const struct sockets_seen *seen);
+
+/* Which tracing commands this kernel can run: of the host. */
+void doctor_tracers(struct doctor *doctor, const struct tracing_view *view);
+/* How those that collect in the background fare. */
+void doctor_pinned(struct doctor *doctor, const struct tracing_view *view);
 
 /* An attachment whose device is gone. */
 void doctor_leftover(struct doctor *doctor, const struct device *attached);

@@ -53,6 +53,14 @@ static bool check_bpf(struct doctor *d)
 	return true;
 }
 
+static void check_tracers(struct doctor *d)
+{
+	struct tracing_view view = {};
+
+	tracing_ask(&view);
+	doctor_tracers(d, &view);
+}
+
 static void check_features(struct doctor *d)
 {
 	if (features_dispatcher())
@@ -77,6 +85,7 @@ static void check_features(struct doctor *d)
 		report(d, "ring-buffer", OK, "single handshakes can be watched");
 	else
 		report(d, "ring-buffer", FAIL, "the kernel has no ring buffers (Linux 5.8)");
+	check_tracers(d);
 }
 
 static void check_bpffs(struct doctor *d)

@@ -14,18 +14,24 @@
 
 /* ---- looking ---- */
 
-static void ask(struct tracer_view *v, const struct tracer *tracer)
+static void begin(struct tracing_view *view)
 {
-	*v = (struct tracer_view){.tracer = tracer};
-	for (int i = 0; i < tracer->hook_count && i < TRACER_HOOKS_MAX; i++)
-		v->lacks[i] = hook_lacks(tracer->hooks[i].section);
+	view->count = tracer_count < TRACERS_MAX ? tracer_count : TRACERS_MAX;
+	for (int i = 0; i < view->count; i++)
+		view->tracer[i].tracer = tracers[i];
+}
+
+static void ask(struct tracer_view *v)
+{
+	for (int i = 0; i < v->tracer->hook_count && i < TRACER_HOOKS_MAX; i++)
+		v->lacks[i] = hook_lacks(v->tracer->hooks[i].section);
 }
 
 void tracing_ask(struct tracing_view *view)
 {
-	view->count = tracer_count < TRACERS_MAX ? tracer_count : TRACERS_MAX;
+	begin(view);
 	for (int i = 0; i < view->count; i++)
-		ask(&view->tracer[i], tracers[i]);
+		ask(&view->tracer[i]);
 }
 
 /* One that cannot be read is no reason not to tell of the others. */
@@ -47,7 +53,7 @@ static void look(struct tracer_view *v, const struct instance *in)
 
 void tracing_look(struct tracing_view *view, const struct instance *in)
 {
-	tracing_ask(view);
+	begin(view);
 	for (int i = 0; i < view->count; i++)
 		look(&view->tracer[i], in);
 }
@@ -181,7 +187,29 @@ json_t *tracing_json(const struct tracing_view *view)
 
 	for (int i = 0; i < view->count; i++)
 		json_array_append_new(rows, row(&view->tracer[i]));
-	return json_pack("{s:o}", "tracers", rows);
+	return rows;
+}
+
+json_t *tracing_pinned_json(const struct tracing_view *view)
+{
+	json_t *rows = json_array(), *all = tracing_json(view), *row, *kept;
+	static const char *const fields[] = {"tracer", "collecting_seconds", "filter_text"};
+	size_t n;
+
+	json_array_foreach (all, n, row) {
+		const struct tracer_view *v = &view->tracer[n];
+
+		if (!v->pinned)
+			continue;
+		kept = json_object();
+		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+			if (json_object_get(row, fields[i]))
+				json_object_set(kept, fields[i], json_object_get(row, fields[i]));
+		json_object_set_new(kept, "state", out_string(*v->broken ? v->broken : "collects"));
+		json_array_append_new(rows, kept);
+	}
+	json_decref(all);
+	return rows;
 }
 
 /* ---- cost ---- */

@@ -29,9 +29,9 @@ struct tracing_view {
 	int count;
 };
 
-/* Asks the kernel alone: nothing is pinned in what it makes. */
+/* A view is zeroed before the first of these. What the kernel can run... */
 void tracing_ask(struct tracing_view *view);
-/* And what is pinned in the instance. To be forgotten after that. */
+/* ...and what is pinned in the instance; to be forgotten after that. */
 void tracing_look(struct tracing_view *view, const struct instance *in);
 void tracing_forget(struct tracing_view *view);
 int tracing_pinned(const struct tracing_view *view);
@@ -42,8 +42,10 @@ const char *tracer_runs_name(enum tracer_runs runs);
 #define TRACER_FILTER_TEXT 1024
 const char *tracer_filter_text(const struct tracer_view *view, char text[TRACER_FILTER_TEXT]);
 
-/* {"tracers": [...]}, a row each; see weir(8). */
+/* An array with a row of each; see weir(8). */
 json_t *tracing_json(const struct tracing_view *view);
+/* Of the pinned ones: {"tracer", "collecting_seconds", "filter_text", "state"}. */
+json_t *tracing_pinned_json(const struct tracing_view *view);
 
 /* What the pinned ones cost from overhead_begin() on. 0 or < 0 with a fail() line; the end is harmless
  * after either. */

@@ -120,6 +120,15 @@ const char *hook_lacks(const char *section)
 	return hook_wants_cgroup(section) ? lacks_cgroup() : NULL;
 }
 
+const char *hook_remedy(const char *section, const char *lacks)
+{
+	if (strstr(lacks, "CONFIG_DEBUG_INFO_BTF"))
+		return "use a kernel with CONFIG_DEBUG_INFO_BTF";
+	if (strstr(lacks, "CONFIG_FTRACE_SYSCALLS"))
+		return "use a kernel with CONFIG_FTRACE_SYSCALLS";
+	return hook_wants_cgroup(section) ? "mount -t cgroup2 cgroup2 /sys/fs/cgroup" : NULL;
+}
+
 static struct bpf_link *attach_tracepoint(struct bpf_program *program, const char *section)
 {
 	struct perf_event_attr attr = {

@@ -17,6 +17,8 @@ struct trace_hook {
 
 /* NULL: it is there. Else why it is not, in words that stay valid. */
 const char *hook_lacks(const char *section);
+/* A command or advice that gives what hook_lacks() said; NULL: only another kernel has it. */
+const char *hook_remedy(const char *section, const char *lacks);
 
 /* How many arguments this kernel's tracepoint has, without the first that BPF hides; < 0: no such
  * tracepoint. Newer kernels append arguments, and a program that reads one more is refused. */

@@ -81,7 +81,7 @@ static int measure(const struct show *show, const struct tracing_view *view, jso
 
 int cmd_tcp_show(struct args *args)
 {
-	struct tracing_view view;
+	struct tracing_view view = {};
 	struct show show = {};
 	struct instance in;
 	json_t *document;
@@ -93,7 +93,8 @@ int cmd_tcp_show(struct args *args)
 		return err;
 	tracing_look(&view, &in);
 	instance_unlock(&in);
-	document = tracing_json(&view);
+	tracing_ask(&view);
+	document = json_pack("{s:o}", "tracers", tracing_json(&view));
 	if (show.overhead)
 		err = measure(&show, &view, document);
 	if (!err)
