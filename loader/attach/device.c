@@ -575,7 +575,7 @@ int device_detach_all(struct instance *in)
 		polling_end(in);
 		balance_abandon(in);
 	}
-	return err ? err : pin_remove_tree(in->dir);
+	return err ? err : instance_clear(in, "tcp");
 }
 
 int devices_reap(struct instance *in)

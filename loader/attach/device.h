@@ -88,7 +88,8 @@ struct needs;
 int device_attach(struct instance *in, const char *name, const struct attach_request *request,
 		  const struct needs *needs, bool *updated);
 int device_detach(struct instance *in, const char *name);
-/* Every device of the instance, whole, half-made or gone, and the instance's maps. */
+/* Every device of the instance, whole, half-made or gone, and the instance's maps. What traces TCP is
+ * of no device, and stays. */
 int device_detach_all(struct instance *in);
 
 /* Removes what is left of devices that are gone and of attaches that did not finish. */

@@ -220,20 +220,33 @@ static bool is_alive(const struct instance *in, const struct instance_record *re
 	return has_live_link(in) || is_mounted(netns) || is_used(netns);
 }
 
-/* What an instance of this name in a namespace that is gone has left. Sockets are of no namespace:
- * what is attached for them stays. */
-static int start_anew(const struct instance *in)
+static int remove_all_but(const struct instance *in, const char *one, const char *other)
 {
 	DIR *d = opendir(in->dir);
 	struct dirent *entry;
 	int err = d ? 0 : -errno;
 
 	while (!err && (entry = readdir(d)))
-		if (entry->d_name[0] != '.' && strcmp(entry->d_name, "sock"))
+		if (entry->d_name[0] != '.' && strcmp(entry->d_name, one) &&
+		    strcmp(entry->d_name, other))
 			err = pin_remove_tree(instance_path(in, "%s", entry->d_name));
 	if (d)
 		closedir(d);
 	return err;
+}
+
+int instance_clear(const struct instance *in, const char *keep)
+{
+	int err = remove_all_but(in, keep, RECORD);
+
+	return err == -ENOENT ? 0 : err;
+}
+
+/* What an instance of this name in a namespace that is gone has left. Sockets are of no namespace:
+ * what is attached for them stays. */
+static int start_anew(const struct instance *in)
+{
+	return remove_all_but(in, "sock", "");
 }
 
 /* Devices are known by ifindex, which means nothing in another namespace. */

@@ -40,6 +40,9 @@ void instance_unlock(struct instance *in);
 /* Also removes the directory if nothing but the instance's own record is left in it. */
 void instance_close(struct instance *in);
 
+/* Removes all that is pinned but this directory, and the instance's own record. */
+int instance_clear(const struct instance *in, const char *keep);
+
 /* Names of all instances on this host, sorted, in an array the caller frees with its members. */
 int instance_names(char ***names);
 

@@ -227,7 +227,8 @@ void counts_subtract(struct counts *c, const struct counts *before)
 		const __u64 *was = counts_find(before, counts_key(c, i));
 		__u64 *now = counts_value(c, i);
 
+		/* One that was forgotten and came again has counted less since. */
 		for (size_t n = 0; was && n < c->values && n < c->marks; n++)
-			now[n] -= was[n];
+			now[n] -= was[n] <= now[n] ? was[n] : 0;
 	}
 }

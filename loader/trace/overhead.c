@@ -41,12 +41,12 @@ static double measure_floor(void)
 	return ns;
 }
 
+/* As it was where the program is gone. */
 static void read_runs(__u32 program, __u64 *runs, __u64 *ns)
 {
 	int fd = bpf_prog_get_fd_by_id(program);
 	struct bpf_prog_info info;
 
-	*runs = *ns = 0;
 	if (fd < 0)
 		return;
 	if (!read_info(fd, &info)) {
@@ -75,22 +75,27 @@ void overhead_end(struct overhead *o)
 	o->stats = -1;
 }
 
+double overhead_ns_per_run(__u64 runs, __u64 ns, double floor_ns)
+{
+	double each = runs ? (double)ns / runs - floor_ns : 0;
+
+	return each > 0 ? each : 0;
+}
+
 static json_t *program_json(const struct overhead *o, const struct trace_run *run, int i,
 			    double seconds)
 {
-	double each;
-	__u64 runs, ns;
+	__u64 runs = o->before[i].runs, ns = o->before[i].ns;
+	double each, a_second;
 
 	read_runs(run->program_ids[i], &runs, &ns);
 	runs -= o->before[i].runs;
 	ns -= o->before[i].ns;
-	each = runs ? (double)ns / runs - o->floor_ns : 0;
-	if (each < 0)
-		each = 0;
+	each = overhead_ns_per_run(runs, ns, o->floor_ns);
+	a_second = seconds > 0 ? runs / seconds : 0;
 	return json_pack("{s:s,s:I,s:f,s:f,s:f}", "program", run->programs[i], "runs",
-			 (json_int_t)runs, "runs_per_second", seconds > 0 ? runs / seconds : 0.0,
-			 "ns_per_run", each, "cpu_percent",
-			 seconds > 0 ? each * runs / seconds / 1e7 : 0.0);
+			 (json_int_t)runs, "runs_per_second", a_second, "ns_per_run", each,
+			 "cpu_percent", each * a_second / 1e7);
 }
 
 json_t *overhead_json(const struct overhead *o, const struct trace_run *run, double seconds)

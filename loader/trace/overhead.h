@@ -16,8 +16,10 @@ struct overhead {
 /* From now on. 0 or < 0 with a fail() line; overhead_end() is harmless after either. */
 int overhead_begin(struct overhead *o, const struct trace_run *run);
 void overhead_end(struct overhead *o);
-/* {"seconds", "floor_ns", "programs": [{"program", "runs", "runs_per_second", "ns_per_run" (net of the
- * floor, not below 0), "cpu_percent" (of one CPU)}]} */
+/* Net of the floor, not below 0. */
+double overhead_ns_per_run(__u64 runs, __u64 ns, double floor_ns);
+/* {"seconds", "floor_ns", "programs": [{"program", "runs", "runs_per_second", "ns_per_run",
+ * "cpu_percent" (of one CPU)}]} */
 json_t *overhead_json(const struct overhead *o, const struct trace_run *run, double seconds);
 
 #endif

@@ -174,7 +174,7 @@ overrun() {
 }
 
 check "70000 changes beside a reader that is stopped" overrun
-shown=$(grep -c old_state "$SCRATCH/lines")
+shown=$(jq -c 'select(.seen_by == "event")' "$SCRATCH/lines" | wc -l)
 lost=$(jq 'select(.lost) | .lost.events_lost' "$SCRATCH/lines")
 counted=$(jq '[.changes[].changes] | add' "$SCRATCH/counted")
 # A change in an interrupt of the program itself is missed, by one program or by the other.
@@ -419,3 +419,17 @@ holds "with its own filter" \
 	weir -j tcp show
 check "it ends" weir tcp states --unpin
 check "nothing is left" no_pins
+
+# ---- what other commands say of it ----
+
+holds "doctor: what the commands of weir tcp can do here" \
+	'any(.findings[]; .subject == "host" and .check == "tracing" and .level == "ok")' weir -j doctor
+check "pinned" weir tcp states --pin --port 80
+holds "status has it" ".tracers[0] | .tracer == \"states\" and .state == \"collects\" and
+	(.filter_text | test(\"^port 80, netns_inode\")) and .collecting_seconds > 0" weir -j status
+says "as a table" '^states .* port 80' weir status
+check "detach --all leaves it" weir detach --all
+equal "it is of no device" "states" "$(pinned_ones)"
+says "nor does status of an instance without devices fail" '^states ' weir status
+check "it ends" weir tcp states --unpin
+holds "status has none" '.tracers == []' weir -j status
