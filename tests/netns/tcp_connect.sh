@@ -175,6 +175,9 @@ test_failures() {
 	refused "unreachable" 10.78.0.1 7024 unreachable EHOSTUNREACH true
 	refused "prohibited" 10.79.0.1 7025 forbidden EACCES true
 	refused "blackhole" 10.77.0.1 7026 failed EINVAL true
+	inside "$client" python3 $DIAL give_up 10.9.0.2 7028 --linger 0.2 --count 2
+	row "refused, and asked for what came of it" "$here" '.remote == "10.9.0.2:7028"' \
+		'.result == "refused"'
 	inside "$client" python3 $DIAL give_up 10.9.0.77 7027 --linger 0.1
 	row "who connects gives up" "$here" '.remote == "10.9.0.77:7027"' \
 		'.result == "closed" and .port_search_us > 0 and .total_us > 100000'
@@ -380,4 +383,7 @@ test_pinned
 test_bad_input
 trace_finish "$here_pid"
 trace_finish "$there_pid"
+equal "nothing came late" "1 1 1" "$(for port in 7003 7012 7013; do
+	rows "$there" ".local == \"10.9.0.2:$port\""; done | paste -sd ' ')"
+equal "nor twice" 1 "$(rows "$here" '.remote == "10.9.0.2:7028"')"
 cat "$here" "$there" | jq -c 'select(.lost)' | sed 's/^/# /'

@@ -91,11 +91,12 @@ def dial(a):
 
 
 def give_up(a):
-    """Does not wait for the end of connect()."""
+    """Does not wait for the end of connect(), but may ask for it, once more or often."""
     s = stream(a)
     s.setblocking(False)
-    s.connect_ex((a.host, a.port))
-    time.sleep(a.linger)
+    for _ in range(a.count):
+        s.connect_ex((a.host, a.port))
+        time.sleep(a.linger)
     s.close()
 
 
