@@ -13,6 +13,7 @@
 
 #include "sockops/abi.h"
 #include "tc/abi.h"
+#include "trace/abi/by.h"
 #include "xdp/abi.h"
 
 #include "weir_birth.skel.h"
@@ -23,6 +24,8 @@
 #include "loader/balance/maps.h"
 #include "loader/base/error.h"
 #include "loader/sock/probe.h"
+#include "loader/tcp/retransmit.h"
+#include "loader/tcp/rtt.h"
 #include "loader/tcp/tracers.h"
 #include "loader/trace/snapshot.h"
 
@@ -284,6 +287,22 @@ static void load_tracer(const struct tracer *tracer)
 	}
 }
 
+/* What makes a row is read only where it was asked for. */
+static void load_by(const struct tracer *tracer)
+{
+	static const struct weir_by all = {.what = ~0u};
+	struct weir_trace_config config = {.lines = 1, .counted = 1, .filter = {.netns = 1}};
+	struct trace_run run;
+	int err = trace_start(&run, tracer, &config, NULL, &all);
+
+	if (err)
+		printf("# %s\n", failure());
+	else
+		trace_end(&run);
+	report("tracer, by everything", tracer->name, err);
+	forget_failure();
+}
+
 static void load_snapshot(void)
 {
 	static const struct weir_trace_filter everything;
@@ -322,6 +341,8 @@ int main(void)
 	load_sockets();
 	for (int i = 0; i < tracer_count; i++)
 		load_tracer(tracers[i]);
+	load_by(&tracer_rtt);
+	load_by(&tracer_retransmit);
 	load_snapshot();
 	printf("1..%d\n", number);
 	return failed > 0;
