@@ -33,10 +33,14 @@ as_ss_says() { # ARGUMENTS... -- WEIR-ARGUMENTS...
 	inside "$host" python3 "$PORTS" compare $services "${options[@]}" <"$SCRATCH/port"
 }
 
-# What is on its way has to arrive.
+# What is on its way has to arrive, and what waits goes on leaving.
 same() { # TEXT ARGUMENTS... -- WEIR-ARGUMENTS...
-	await 20 as_ss_says "${@:2}"
-	check "$1" as_ss_says "${@:2}"
+	local end=$((SECONDS + 20)) status=0
+	until as_ss_says "${@:2}" >"$OUTPUT" 2>&1; do
+		[ $SECONDS -le $end ] || { status=1 && break; }
+		sleep 0.05
+	done
+	report $status "$1"
 }
 
 destination() { # ADDRESS:PORT CONDITION WEIR-ARGUMENTS...
@@ -92,9 +96,10 @@ test_counts() {
 
 	kill -9 "${before[@]}" "${others[@]}"
 	wait "${before[@]}" "${others[@]}" 2>/dev/null
-	timeout 20 "$WEIR" -n "$host" tcp port -i 0.2 >/dev/null 2>&1 &
-	sleep 0.5
+	"$WEIR" -n "$host" tcp port -i 0.1 >"$SCRATCH/killed" 2>&1 &
+	await 10 grep -q Services "$SCRATCH/killed"
 	kill -9 $!
+	wait $! 2>/dev/null
 	same "clients are killed, and so is a weir" --no-time-wait -- --pinned
 	kill -TERM "${after[@]}" 2>/dev/null
 	end "$server"

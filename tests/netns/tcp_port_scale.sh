@@ -33,7 +33,7 @@ connect() { # COUNT-PER-SERVICE
 as_ss_says() {
 	weir -j tcp port --pinned >"$SCRATCH/port" || return
 	# shellcheck disable=SC2086
-	inside "$host" python3 "$PORTS" compare $services <"$SCRATCH/port"
+	inside "$host" python3 "$PORTS" compare --no-time-wait $services <"$SCRATCH/port"
 }
 
 cost() { # COMMAND...: milliseconds
