@@ -211,6 +211,23 @@ static void test_table_note(void **state)
 		       "Device  Rate\na          -\n      → run this long command\nb          -\n");
 }
 
+static void test_table_list(void **state)
+{
+	struct table table = devices;
+
+	(void)state;
+	table.note = "remedy";
+	table.list = "stack";
+	assert_renders(
+		&table,
+		"{\"devices\":[{\"name\":\"a\",\"remedy\":\"run it\","
+		"\"stack\":[\"a_function_of_some_length+0x1\",\"main\"]},"
+		"{\"name\":\"b\",\"stack\":[]},{\"name\":\"c\",\"stack\":null}]}",
+		(struct style){.width = 12},
+		"Device  Rate\na          -\n      a_function_of_some_length+0x1\n      main\n"
+		"      → run it\nb          -\nc          -\n");
+}
+
 /* Runs with standard output in a file or device; returns what went to the file. */
 static char captured[65536];
 
@@ -380,9 +397,10 @@ int main(void)
 		cmocka_unit_test(test_table),	    cmocka_unit_test(test_table_colour),
 		cmocka_unit_test(test_table_cut),   cmocka_unit_test(test_table_disarms_names),
 		cmocka_unit_test(test_table_group), cmocka_unit_test(test_table_note),
-		cmocka_unit_test(test_show),	    cmocka_unit_test(test_stream),
-		cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_reader_left),
-		cmocka_unit_test(test_no_document), cmocka_unit_test(test_string),
+		cmocka_unit_test(test_table_list),  cmocka_unit_test(test_show),
+		cmocka_unit_test(test_stream),	    cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_reader_left), cmocka_unit_test(test_no_document),
+		cmocka_unit_test(test_string),
 	};
 
 	setenv("LC_ALL", "C.UTF-8", 1);
