@@ -15,7 +15,9 @@ SOCK_OBJECTS   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sock/*.c))
 SOCK_LOAD      := $(B)/tests/sock/sock
 SCALE          := $(B)/tests/scale/fill
 
-vpath %.bpf.c tests/bench
+EMPTY          := $(B)/tests/tracecost/empty
+
+vpath %.bpf.c tests/bench tests/tracecost
 
 $(TEST_OBJECTS) $(B)/tests/vm/load.o: | $(B)/wrapper.skel.h
 
@@ -28,6 +30,11 @@ $(BENCH): $(BENCH_OBJECTS) $(TEST_SHARED) $(LIBRARY)
 $(VM_LOAD): $(B)/tests/vm/load.o $(LIBRARY)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+$(EMPTY).o: | $(B)/trace_empty.skel.h
+
+$(EMPTY): $(EMPTY).o $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 $(SCALE): $(SCALE).o $(LIBRARY)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -38,7 +45,7 @@ $(SOCK_LOAD): $(SOCK_OBJECTS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -pthread -o $@ $^
 
 .PHONY: test-programs test-vm unit
-test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN) $(SOCK_LOAD) $(SCALE)
+test-programs: weir $(UNIT_TESTS) $(DATAPATH_TESTS) $(BENCH) $(VM_LOAD) $(CHURN) $(SOCK_LOAD) $(SCALE) $(EMPTY)
 
 test: deps
 	$(MAKE) test-programs
@@ -63,6 +70,12 @@ bench-sock: deps
 	$(MAKE) weir $(B)/tests/sock/sock
 	WEIR=$(B)/weir tests/bench/sock.sh $(BENCH_ARGS)
 
+# Tracers of TCP, and what they cost: three minutes.
+.PHONY: bench-trace
+bench-trace: deps
+	$(MAKE) weir $(B)/tests/sock/sock $(EMPTY)
+	WEIR=$(B)/weir tests/bench/trace.sh $(BENCH_ARGS)
+
 # Own build directories: the compilers' flags differ.
 sanitize: deps
 	$(MAKE) B=build/sanitize CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
@@ -74,4 +87,4 @@ lint:
 	shellcheck $$(git ls-files '*.sh') .ci/run
 	pyflakes3 $$(git ls-files '*.py')
 
--include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(SOCK_OBJECTS:.o=.d) $(VM_LOAD).d $(SCALE).d
+-include $(TEST_OBJECTS:.o=.d) $(CHURN_OBJECTS:.o=.d) $(SOCK_OBJECTS:.o=.d) $(VM_LOAD).d $(SCALE).d $(EMPTY).d
