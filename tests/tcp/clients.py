@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """TCP clients that all connect at once, and keep what they have. Says when each was connected: a JSON array
-of seconds from its connect(), null for who had to give up; when all know, or after --wait seconds."""
+of seconds from its connect(), null for who had to give up; when all know, or after --wait seconds, when the
+others are called back."""
 import argparse
 import json
 import select
@@ -33,6 +34,8 @@ def main():
             poll.unregister(fd)
             failed = sockets[fd].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             took[fd] = None if failed else time.monotonic() - began[fd]
+    for fd in set(sockets) - set(took):
+        sockets[fd].close()
     print(json.dumps([took.get(fd) for fd in sockets]), flush=True)
     sys.stdout.close()
     time.sleep(a.keep)

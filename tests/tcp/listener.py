@@ -33,6 +33,7 @@ def main():
         print(len(accepted), flush=True)
         sys.exit(0)
 
+    signal.alarm(120)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGUSR1, lambda *_: wanted.append(True))
     sockets = [listen(a) for _ in range(a.sockets)]
