@@ -8,6 +8,7 @@
 #        fd09::1/64              fd09::2/64
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+. tests/cgroup.sh
 pair
 
 DROP=$HERE/tcp/drop.py
@@ -71,6 +72,10 @@ test_reasons() {
 				type filter hook input priority 0
 				tcp dport 83 counter drop
 			}
+			chain out {
+				type filter hook output priority 0
+				tcp dport 91 drop
+			}
 		}
 	END
 	serve "$host" listen 84 --deaf
@@ -88,6 +93,8 @@ test_reasons() {
 	segments 10.9.0.2 82 50 --bad
 	segments fd09::2 82 20 --bad
 	segments 10.9.0.2 83 25
+	traffic "$host" connect 10.9.0.1 91 2 --wait 0.3 >/dev/null
+	traffic "$host" connect fd09::1 91 1 --wait 0.3 >/dev/null
 	segments 10.9.0.2 84 15
 	segments fd09::2 84 5
 	segments 10.9.0.2 85 33
@@ -104,7 +111,7 @@ test_reasons() {
 		"$(summed summary '.reason == "NO_SOCKET" and (.location | startswith("tcp_v6_rcv+"))')"
 	equal "70 with a bad checksum, as the kernel counts" "70 70" \
 		"$csum $(summed summary '.reason == "TCP_CSUM"')"
-	equal "25 by a firewall rule" 25 "$(summed summary '.reason == "NETFILTER_DROP"')"
+	equal "28 by firewall rules" 28 "$(summed summary '.reason == "NETFILTER_DROP"')"
 	equal "20 by a filter of the socket" 20 "$(summed summary '.reason == "SOCKET_FILTER"')"
 	equal "33 by weir's own rule, in the same table, and not the 5 before" 33 \
 		"$(summed summary '.source == "xdp eth0" and .reason == "rule"')"
@@ -120,6 +127,9 @@ test_reasons() {
 		"$SCRATCH/lines" | sort -u | wc -l)"
 	equal "lines: the rest" "50 20 25 15 5" "$(for at in 10.9.0.2:82 '[fd09::2]:82' 10.9.0.2:83 \
 		10.9.0.2:84 '[fd09::2]:84'; do lines lines ".local == \"$at\""; done | xargs)"
+	equal "lines: what goes out is told by its socket" "2 1" "$(for at in 10.9.0.1:91 '[fd09::1]:91'; do
+		lines lines ".remote == \"$at\" and .direction == \"out\" and .flags == \"SYN\" and
+			.state == \"SYN_SENT\""; done | xargs)"
 	equal "lines: none that the summary does not have" 0 "$(lines lines '.source == "kernel" and
 		.cause != "xdp" and ([.reason] | inside(["NO_SOCKET", "TCP_CSUM", "NETFILTER_DROP", "SOCKET_FILTER"]) | not)')"
 	equal "what the driver frees as XDP told it is known as such" 33 \
@@ -127,7 +137,8 @@ test_reasons() {
 	equal "lines: weir's own as rows" 33 \
 		"$(jq -s '[.[] | select(.source == "xdp eth0") | .packets] | add' "$SCRATCH/lines")"
 	check "lines: direction, device, namespace, no PID" jq -es "
-		[.[] | select(.source == \"kernel\")] | all(.direction == \"in\" and .protocol == \"tcp\" and
+		[.[] | select(.source == \"kernel\" and .direction != \"out\")] | length == 40 + 30 + 50 + 20 +
+		25 + 15 + 5 + 33 and all(.direction == \"in\" and .protocol == \"tcp\" and
 		.ifindex == $(ip -n "$host" -j link show eth0 | jq '.[0].ifindex') and
 		.netns_inode == $(stat -Lc %i "/run/netns/$host") and (.benign | not))" "$SCRATCH/lines"
 	check "lines: the filter's socket listens, with its queues" jq -es '
@@ -307,6 +318,29 @@ test_filters() {
 	refuses "--pinned with nothing pinned" 2 "'drop' does not collect" tcp drop --pinned
 }
 
+test_cgroup() {
+	local log=$SCRATCH/log.deaf deaf
+	if ! cgroup_make "$RUN/inner" 2>/dev/null; then
+		skip "a cgroup" "no cgroup2"
+		return
+	fi
+	cgroup_background "$RUN/inner" nsenter --net="/run/netns/$host" \
+		timeout 60 python3 "$DROP" listen 90 --deaf >"$log" 2>&1
+	deaf=$!
+	await 20 grep -q ready "$log"
+	trace cgroup -s --cgroup "$(cgroup_path "$RUN")"
+	segments 10.9.0.2 90 8
+	segments 10.9.0.2 81 3
+	untrace $tracer
+	equal "a cgroup: the drops of its sockets" "8 8" "$(summed cgroup true) $(summed cgroup \
+		'.reason == "SOCKET_FILTER"')"
+	check "those of no socket cannot be told, and are counted" jq -es '.[0].lost.unknown >= 3' \
+		"$SCRATCH/cgroup"
+	kill "$deaf"
+	wait "$deaf" 2>/dev/null
+	cgroups_remove
+}
+
 no_tracer_pins() {
 	! find "$(pins_of "$host")/tcp" 2>/dev/null | grep .
 }
@@ -355,6 +389,7 @@ test_accept_queue
 test_benign
 test_stack
 test_filters
+test_cgroup
 test_pinned
 test_overhead
 says "people are told where refused SYNs show" "weir tcp queue" weir tcp drop -s -d 0.2
