@@ -537,7 +537,8 @@ int BPF_PROG(weir_first_read, struct sock *sk)
 
 /* ---- changes of state ---- */
 
-static __always_inline void established_early(struct sock *sk, const struct weir_connect *found)
+/* Whatever comes now, it was accepted. */
+static __always_inline void tell_early(struct sock *sk, const struct weir_connect *found)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct weir_connect record = *found;
@@ -560,7 +561,7 @@ static __always_inline void established(struct sock *sk, int from)
 	else if (record && record->role == WEIR_CONNECT_ACTIVE)
 		connected(sk, record, TCP_ESTABLISHED);
 	else if (record && record->early)
-		established_early(sk, record);
+		tell_early(sk, record);
 }
 
 static __always_inline void never_accepted(struct sock *sk, const struct weir_connect *found)
@@ -588,7 +589,9 @@ static __always_inline void closed(struct sock *sk, int from)
 		return;
 	if (record->role == WEIR_CONNECT_ACTIVE && begins)
 		connected(sk, record, TCP_CLOSE);
-	else if (record->role == WEIR_CONNECT_ACTIVE || record->early || !waits)
+	else if (record->early)
+		tell_early(sk, record);
+	else if (record->role == WEIR_CONNECT_ACTIVE || !waits)
 		bpf_map_delete_elem(&sockets, &socket);
 	else if (sk->sk_socket)
 		accepted(socket, record, BY_KERNEL);
@@ -601,7 +604,11 @@ static __always_inline void left(struct sock *sk)
 	__u64 socket = (__u64)sk;
 	struct weir_connect *record = bpf_map_lookup_elem(&sockets, &socket);
 
-	if (record && record->role == WEIR_CONNECT_PASSIVE && !record->early)
+	if (!record || record->role != WEIR_CONNECT_PASSIVE)
+		return;
+	if (record->early)
+		tell_early(sk, record);
+	else
 		accepted(socket, record, BY_OWNER);
 }
 

@@ -154,7 +154,8 @@ json_t *connect_row(struct trace_run *run, const void *event, size_t size)
 	json_object_set_new(row, "port_search_us", phase_json(e, WEIR_CONNECT_PORT_SEARCH));
 	json_object_set_new(row, "handshake_us", phase_json(e, WEIR_CONNECT_HANDSHAKE));
 	add_accept_wait(row, e);
-	json_object_set_new(row, "total_us", json_real(e->total_ns / 1e3));
+	json_object_set_new(row, "total_us",
+			    e->total_ns ? json_real(e->total_ns / 1e3) : json_null());
 	json_object_set_new(row, "retransmits", json_integer(e->retransmits));
 	json_object_set_new(row, "result", json_string(result_name(e->role, e->result)));
 	json_object_set_new(row, "error", error_json(e->error));
