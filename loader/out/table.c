@@ -282,12 +282,20 @@ static void widen(const struct table *table, int *widths, const struct line *lin
 	}
 }
 
+/* Rows that are shown. */
+static size_t count_rows(const struct table *table, const json_t *rows)
+{
+	size_t count = json_array_size(rows);
+
+	return table->most && count > (size_t)table->most ? (size_t)table->most : count;
+}
+
 static size_t count_lines(const struct table *table, const json_t *rows)
 {
-	const json_t *row;
-	size_t i, lines = 0;
+	size_t count = count_rows(table, rows), lines = 0;
 
-	json_array_foreach (rows, i, row) {
+	for (size_t i = 0; i < count; i++) {
+		const json_t *row = json_array_get(rows, i);
 		size_t subs =
 			table->group ? json_array_size(json_object_get(row, table->group)) : 0;
 
@@ -298,10 +306,10 @@ static size_t count_lines(const struct table *table, const json_t *rows)
 
 static void spread(const struct table *table, const json_t *rows, struct line *line)
 {
-	const json_t *row;
-	size_t i;
+	size_t count = count_rows(table, rows);
 
-	json_array_foreach (rows, i, row) {
+	for (size_t i = 0; i < count; i++) {
+		const json_t *row = json_array_get(rows, i);
 		const json_t *group = table->group ? json_object_get(row, table->group) : NULL;
 		size_t subs = json_array_size(group);
 
@@ -349,6 +357,18 @@ static void print_lines(struct cursor *c, const struct table *table, const struc
 	}
 }
 
+static void print_rest(struct cursor *c, const struct table *table, const json_t *rows)
+{
+	size_t left = json_array_size(rows) - count_rows(table, rows);
+	char text[80];
+
+	if (!left)
+		return;
+	snprintf(text, sizeof(text), "and %zu more: -j has them all", left);
+	put(c, text, FAINT);
+	end_line(c);
+}
+
 void table_print(FILE *f, const struct table *table, const json_t *document, struct style style,
 		 int *widths, bool titles)
 {
@@ -375,4 +395,5 @@ void table_print(FILE *f, const struct table *table, const json_t *document, str
 	spread(table, rows, lines);
 	print_lines(&c, table, lines, count, widths ? widths : fresh, titles);
 	free(lines);
+	print_rest(&c, table, rows);
 }

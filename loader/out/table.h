@@ -51,6 +51,7 @@ struct table {
 	const char *list;    /* field of a row that is an array of texts, shown below it a line each */
 	const char *heading; /* line above the titles, or NULL */
 	const char *empty;   /* line instead of a table without rows; NULL: nothing at all */
+	int most;	     /* rows shown; a line says how many more there are; 0: all */
 	const struct column *columns;
 	int count;
 };

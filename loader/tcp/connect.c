@@ -11,6 +11,7 @@
 #include "loader/base/error.h"
 #include "loader/out/endpoint.h"
 #include "loader/out/out.h"
+#include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
 #include "tcp_connect.skel.h"
@@ -259,5 +260,5 @@ json_t *connect_summary(struct trace_run *run, double seconds)
 	}
 	counts_free(&own->before);
 	own->before = now;
-	return json_pack("{s:o}", "endpoints", rows);
+	return json_pack("{s:o}", "endpoints", by_sorted(rows, "connections"));
 }

@@ -11,6 +11,7 @@
 #include "loader/base/error.h"
 #include "loader/out/endpoint.h"
 #include "loader/out/out.h"
+#include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
 #include "loader/trace/owners.h"
@@ -247,10 +248,10 @@ static json_t *summary_row(const struct weir_life_key *key, const struct weir_li
 	json_object_set_new(row, "bytes_sent", json_integer(n->sent));
 	json_object_set_new(row, "bytes_received", json_integer(n->received));
 	json_object_set_new(row, "connections_timed", json_integer(n->timed));
-	json_object_set_new(row, "duration_us_mean",
+	json_object_set_new(row, "duration_mean_us",
 			    n->timed ? json_real(n->total_ns / 1e3 / n->timed) : json_null());
-	json_object_set_new(row, "duration_us_p50", microseconds(log2_quantile(n->slot, 0.5)));
-	json_object_set_new(row, "duration_us_p99", microseconds(log2_quantile(n->slot, 0.99)));
+	json_object_set_new(row, "duration_p50_us", microseconds(log2_quantile(n->slot, 0.5)));
+	json_object_set_new(row, "duration_p99_us", microseconds(log2_quantile(n->slot, 0.99)));
 	json_object_set_new(row, "segments_out", json_integer(n->segs_out));
 	json_object_set_new(row, "data_segments_out", json_integer(n->data_segs_out));
 	json_object_set_new(row, "retransmitted_segments", json_integer(n->retransmits));
@@ -296,5 +297,5 @@ json_t *life_summary(struct trace_run *run, double seconds)
 	rows = rows_of(&now, seconds ? &own->before : &nothing);
 	counts_free(&own->before);
 	own->before = now;
-	return json_pack("{s:o}", "ports", rows);
+	return json_pack("{s:o}", "ports", by_sorted(rows, "connections_ended"));
 }

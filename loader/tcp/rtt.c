@@ -66,9 +66,12 @@ const struct tracer tracer_rtt = {
 
 /* ---- rows ---- */
 
-static json_t *us_json(double us)
+/* Within its slot a quantile is an estimate; none is below the least that was seen. */
+static json_t *quantile_json(const struct weir_rtt_counts *n, double q)
 {
-	return us >= 0 ? json_real(us) : json_null();
+	double us = log2_quantile(n->slot, q), least = n->least ? UINT32_MAX - n->least : 0;
+
+	return us >= 0 ? json_real(us < least ? least : us) : json_null();
 }
 
 /* What came since `before`, which may be NULL; false: nothing. */
@@ -98,8 +101,8 @@ static void add_row(json_t *rows, __u32 by, const struct weir_by_key *key, const
 	row = by_row(by, key);
 	json_object_set_new(row, "samples", json_integer(samples));
 	json_object_set_new(row, "mean_us", json_real((double)n.total_us / samples));
-	json_object_set_new(row, "p50_us", us_json(log2_quantile(n.slot, 0.50)));
-	json_object_set_new(row, "p99_us", us_json(log2_quantile(n.slot, 0.99)));
+	json_object_set_new(row, "p50_us", quantile_json(&n, 0.50));
+	json_object_set_new(row, "p99_us", quantile_json(&n, 0.99));
 	json_object_set_new(row, "rtt_min_us",
 			    n.least ? json_integer(UINT32_MAX - n.least) : json_null());
 	json_object_set_new(row, "histogram", log2_json(n.slot));

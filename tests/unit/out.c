@@ -142,6 +142,24 @@ static void test_table(void **state)
 	assert_renders(&devices, "{}", (struct style){0}, "no devices\n");
 }
 
+static void test_table_most(void **state)
+{
+	static const struct table two = {.rows = "devices", .most = 2, COLUMNS(device_columns)};
+
+	(void)state;
+	assert_renders(&two,
+		       "{\"devices\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"long\"}]}",
+		       (struct style){0},
+		       "Device  Rate  Flags\n"
+		       "a          -  -\n"
+		       "b          -  -\n"
+		       "and 1 more: -j has them all\n");
+	assert_renders(&two, "{\"devices\":[{\"name\":\"a\"},{\"name\":\"b\"}]}", (struct style){0},
+		       "Device  Rate  Flags\n"
+		       "a          -  -\n"
+		       "b          -  -\n");
+}
+
 static void test_table_colour(void **state)
 {
 	(void)state;
@@ -397,10 +415,10 @@ int main(void)
 		cmocka_unit_test(test_table),	    cmocka_unit_test(test_table_colour),
 		cmocka_unit_test(test_table_cut),   cmocka_unit_test(test_table_disarms_names),
 		cmocka_unit_test(test_table_group), cmocka_unit_test(test_table_note),
-		cmocka_unit_test(test_table_list),  cmocka_unit_test(test_show),
-		cmocka_unit_test(test_stream),	    cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_reader_left), cmocka_unit_test(test_no_document),
-		cmocka_unit_test(test_string),
+		cmocka_unit_test(test_table_list),  cmocka_unit_test(test_table_most),
+		cmocka_unit_test(test_show),	    cmocka_unit_test(test_stream),
+		cmocka_unit_test(test_full_disk),   cmocka_unit_test(test_reader_left),
+		cmocka_unit_test(test_no_document), cmocka_unit_test(test_string),
 	};
 
 	setenv("LC_ALL", "C.UTF-8", 1);

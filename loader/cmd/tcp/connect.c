@@ -45,6 +45,7 @@ static const struct column endpoint_columns[] = {
 
 static const struct table endpoints = {
 	.rows = "endpoints",
+	.most = 30,
 	.empty = "no connection was made or tried",
 	COLUMNS(endpoint_columns),
 };

@@ -36,6 +36,7 @@ static const struct column columns[] = {
 static const struct table tables[] = {
 	{
 		.rows = "drops",
+		.most = 30,
 		.list = "stack",
 		.note = "advice",
 		.heading = "SYNs that a full queue refuses are not among these: 'weir tcp queue'",

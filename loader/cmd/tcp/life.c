@@ -29,8 +29,8 @@ static const struct column port_columns[] = {
 	COLUMN("connections_ended", "Ended", UNIT_COUNT),
 	COLUMN("bytes_sent", "Sent", UNIT_BYTES),
 	COLUMN("bytes_received", "Received", UNIT_BYTES),
-	COLUMN("duration_us_p50", "Lasted p50", UNIT_US),
-	COLUMN("duration_us_p99", "p99", UNIT_US),
+	COLUMN("duration_p50_us", "Lasted p50", UNIT_US),
+	COLUMN("duration_p99_us", "p99", UNIT_US),
 	COLUMN("retransmitted_percent", "Again", UNIT_PERCENT, .mark = MARK_ALARM),
 	COLUMN("reasons.fin", "FIN", UNIT_COUNT),
 	COLUMN("reasons.rst_sent", "RST sent", UNIT_COUNT),
@@ -42,6 +42,7 @@ static const struct column port_columns[] = {
 
 static const struct table ports = {
 	.rows = "ports",
+	.most = 30,
 	.empty = "no connection ended",
 	COLUMNS(port_columns),
 };

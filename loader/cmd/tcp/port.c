@@ -35,12 +35,14 @@ static const struct column destination_columns[] = {
 static const struct table tables[] = {
 	{
 		.rows = "services",
+		.most = 30,
 		.heading = "Services",
 		.empty = "no service listens",
 		COLUMNS(service_columns),
 	},
 	{
 		.rows = "destinations",
+		.most = 30,
 		.note = "advice",
 		.heading = "Local ports by destination",
 		.empty = "no connection goes out",

@@ -46,6 +46,7 @@ static struct column columns[BY_COLUMNS + COUNTS];
 
 static struct table table = {
 	.rows = "rows",
+	.most = 30,
 	.empty = "nothing was sent again",
 	.columns = columns,
 };

@@ -29,6 +29,7 @@ static struct column columns[BY_COLUMNS + MEASURES];
 static struct table table = {
 	.rows = "rows",
 	.group = "histogram",
+	.most = 20,
 	.empty = "no segment was received on a connection whose round trip time is known",
 	.columns = columns,
 };

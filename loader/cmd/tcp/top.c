@@ -56,6 +56,7 @@ static struct column columns[TABLE_COLUMNS];
 
 static struct table table = {
 	.rows = "rows",
+	.most = 30,
 	.columns = columns,
 };
 
