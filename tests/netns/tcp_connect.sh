@@ -208,8 +208,13 @@ test_ports() {
 	await 15 more_than 5 rows "$here" '.remote == "10.9.0.2:7031"'
 	equal "no port was free" 2 "$(rows "$here" '.remote == "10.9.0.2:7031" and
 		.result == "no_free_port" and .error == "EADDRNOTAVAIL" and .local == "10.9.0.1:0"')"
+	says "a second socket that is bound to the same port" EADDRNOTAVAIL inside "$client" \
+		python3 $DIAL twins 10.9.0.2 7031 --source 10.9.0.1 --source-port 6011
+	await 15 more_than 1 rows "$here" '.local == "10.9.0.1:6011"'
+	row "its port is in use" "$here" '.local == "10.9.0.1:6011" and .error' \
+		'.result == "port_in_use" and .port_search_us == null and .error == "EADDRNOTAVAIL"'
 	equal "the others are made" 4 "$(rows "$here" '.remote == "10.9.0.2:7031" and
-		.result == "established"')"
+		.result == "established" and .port_search_us')"
 	kill "$started"
 }
 

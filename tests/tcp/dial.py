@@ -90,6 +90,15 @@ def dial(a):
     time.sleep(a.linger)
 
 
+def twins(a):
+    """Two sockets are bound to the same port before both connect to the same end."""
+    pair = [stream(a), stream(a)]
+    for s in pair:
+        s.bind((a.source, a.source_port))
+    for s in pair:
+        print(errno.errorcode.get(s.connect_ex((a.host, a.port))), flush=True)
+
+
 def give_up(a):
     """Does not wait for the end of connect(), but may ask for it, once more or often."""
     s = stream(a)
@@ -153,7 +162,7 @@ def accepted(a):
 def main():
     p = argparse.ArgumentParser()
     sub = p.add_subparsers(required=True)
-    for verb in serve, dial, give_up:
+    for verb in serve, dial, twins, give_up:
         v = sub.add_parser(verb.__name__)
         v.set_defaults(run=verb)
         v.add_argument("host")
