@@ -116,6 +116,7 @@ for kind in $kinds; do
 			add "vm/$kernel/load" tests/vm/run.sh "$kernel" tests/vm/jobs/load.sh \
 				"$build/tests/vm/load"
 			add "vm/$kernel/weir" tests/vm/run.sh "$kernel" tests/vm/jobs/weir.sh "$WEIR"
+			add "vm/$kernel/trace" tests/vm/run.sh "$kernel" tests/vm/jobs/trace.sh "$WEIR"
 			add "vm/$kernel/sock" tests/vm/run.sh "$kernel" tests/vm/jobs/sock.sh "$WEIR"
 			for part in dsr_l2 dsr_ipip nat shared; do
 				add "vm/$kernel/balance $part" tests/vm/run.sh "$kernel" \
