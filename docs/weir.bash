@@ -6,6 +6,8 @@
 _weir_protocols="tcp udp icmp icmp6 sctp dccp udplite gre esp ah arp"
 _weir_actions="drop pass limit redirect"
 _weir_fields="src dst proto sport dport dev"
+_weir_tcp_options="--port --peer --peer-port --pid --cgroup --netns -4 -6 -i -d -c --overhead"
+_weir_tcp_options+=" --pin --pinned --unpin"
 _weir_service_options="affinity udp mss source idle flows slots"
 
 # The commands of an object, none if it is a command by itself.
@@ -16,6 +18,7 @@ _weir_commands() { # OBJECT
 	backend) echo "list add set drain del" ;;
 	handshake | drop) echo "show watch" ;;
 	sock) echo "show attach detach list why" ;;
+	tcp) echo "show states rtt connect life top retransmit drop queue port" ;;
 	esac
 }
 
@@ -231,6 +234,30 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 		_weir_unused "$first" -i -c
 		((COMP_CWORD != first)) || _weir_cgroups
 		;;
+	tcp.show)
+		[[ $prev == -d ]] || _weir_unused "$first" --overhead -d
+		;;
+	tcp.*)
+		case $2$prev in
+		*--netns) ls /run/netns 2>/dev/null && return ;;
+		*--cgroup) _weir_cgroups && return ;;
+		top--by) echo "process connection port" && return ;;
+		*--by) echo "peer port peer-port netns" && return ;;
+		*--role) echo "active passive" && return ;;
+		*--port | *--peer | *--peer-port | *--pid | *--min | *--rows | *-[idc]) return ;;
+		esac
+		_weir_unused "$first" $_weir_tcp_options
+		case $2 in
+		states | life) _weir_unused "$first" --min -s ;;
+		connect) _weir_unused "$first" --min --role -s ;;
+		rtt) _weir_unused "$first" --by ;;
+		retransmit) _weir_unused "$first" --by -s ;;
+		drop) _weir_unused "$first" --all --stack -s ;;
+		queue) _weir_unused "$first" -l -s ;;
+		port) _weir_unused "$first" --walk ;;
+		top) _weir_unused "$first" --by --rows ;;
+		esac
+		;;
 	sock.why)
 		_weir_clients "$netns"
 		;;
@@ -242,7 +269,7 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 
 _weir() {
 	local objects="attach detach status stats top rule service backend explain run handshake drop"
-	objects+=" doctor sock help"
+	objects+=" doctor sock tcp help"
 	local options="--json --pretty --netns --instance --verbose --version --help"
 	local cur=${COMP_WORDS[COMP_CWORD]} words=() netns="" object="" command="" i
 

@@ -116,6 +116,12 @@ static void print_commands(FILE *to, const char *object)
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!object || !strcmp(commands[i].object, object))
 			print_command(to, &commands[i]);
+	if (object && strcmp(object, "tcp"))
+		return;
+	fputs("  FILTER of weir tcp: --port LIST, --peer CIDR, --peer-port LIST, --pid PID,\n"
+	      "        --cgroup CGROUP, --netns NAME, -4, -6; but for show, each understands\n"
+	      "        --overhead, and --pin, --pinned, --unpin to collect in the background\n",
+	      to);
 }
 
 static void print_help(FILE *to)
