@@ -18,10 +18,9 @@ struct {
 } sockets SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct weir_state_change);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEIR_STATE_CHANGES);
+	__type(key, __u32);
 	__type(value, struct weir_state_counts);
 } changes SEC(".maps");
 
@@ -55,20 +54,16 @@ static __always_inline void tell(const struct change *c, const struct weir_ends 
 	event_submit(e);
 }
 
-static __always_inline void count(const struct change *c, __u8 family)
+static __always_inline void count(const struct change *c, bool is_ipv6)
 {
-	struct weir_state_change key = {c->from, c->to, c->mini.address != 0, family};
+	__u8 to = !c->mini.address	   ? c->to
+		  : c->to == TCP_TIME_WAIT ? WEIR_STATE_MINI_TIME_WAIT
+					   : WEIR_STATE_MINI_FIN_WAIT2;
+	__u32 key = WEIR_STATE_CHANGE(c->from, to, is_ipv6);
 	struct weir_state_counts *n = bpf_map_lookup_elem(&changes, &key);
-	static const struct weir_state_counts none;
 
-	if (!n) {
-		bpf_map_update_elem(&changes, &key, &none, BPF_NOEXIST);
-		n = bpf_map_lookup_elem(&changes, &key);
-		if (!n) {
-			tally_add(records_full);
-			return;
-		}
-	}
+	if (!n)
+		return;
 	n->changes++;
 	if (!c->lasted)
 		return;
@@ -88,7 +83,7 @@ static __always_inline void show(const struct change *c, const struct weir_ends 
 	if (config.lines && (lasted || c->mini.address))
 		tell(c, ends);
 	if (config.counted && lasted)
-		count(c, ends->family);
+		count(c, ends->family == 6);
 }
 
 /* ---- following ---- */

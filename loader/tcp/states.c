@@ -225,16 +225,20 @@ static json_t *quantile_json(const struct weir_state_counts *n, double q)
 	return n->timed ? json_real(log2_quantile(n->slot, q)) : json_null();
 }
 
-static json_t *change_json(const struct weir_state_change *key, const struct weir_state_counts *n)
+static json_t *change_json(__u32 change, const struct weir_state_counts *n)
 {
+	unsigned int from = change / 2 / WEIR_STATE_TO + 1, to = change / 2 % WEIR_STATE_TO + 1;
 	json_t *mean = n->timed ? json_real(n->total_ns / 1e3 / n->timed) : json_null();
+	bool mini = to > WEIR_STATE_FROM;
 
+	if (mini)
+		to = to == WEIR_STATE_MINI_TIME_WAIT ? TCP_TIME_WAIT : TCP_FIN_WAIT2;
 	return json_pack("{s:s,s:s,s:b,s:s?,s:i,s:I,s:I,s:o,s:o,s:o}", "old_state",
-			 tcp_state_name(key->from), "new_state", tcp_state_name(key->to),
-			 "mini_socket", key->mini, "remark", key->mini ? BECOMES_MINI : NULL,
-			 "family", key->family, "changes", (json_int_t)n->changes, "timed",
-			 (json_int_t)n->timed, "in_old_state_us_mean", mean, "in_old_state_us_p50",
-			 quantile_json(n, 0.5), "in_old_state_us_p99", quantile_json(n, 0.99));
+			 tcp_state_name(from), "new_state", tcp_state_name(to), "mini_socket", mini,
+			 "remark", mini ? BECOMES_MINI : NULL, "family", change % 2 ? 6 : 4,
+			 "changes", (json_int_t)n->changes, "timed", (json_int_t)n->timed,
+			 "in_old_state_us_mean", mean, "in_old_state_us_p50", quantile_json(n, 0.5),
+			 "in_old_state_us_p99", quantile_json(n, 0.99));
 }
 
 static struct weir_state_counts since(const struct counts *now, size_t i,
@@ -258,7 +262,8 @@ static json_t *changes_json(const struct counts *now, const struct counts *befor
 		struct weir_state_counts n = since(now, i, before);
 
 		if (n.changes)
-			json_array_append_new(changes, change_json(counts_key(now, i), &n));
+			json_array_append_new(changes,
+					      change_json(*(const __u32 *)counts_key(now, i), &n));
 	}
 	return changes;
 }

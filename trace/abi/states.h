@@ -28,10 +28,14 @@ struct weir_state_event {
 	__u8 pad;
 };
 
-/* The summary, by change. */
-struct weir_state_change {
-	__u8 from, to, mini, family;
-};
+/* The summary, by change: from 1 to 11, TCP_ESTABLISHED to TCP_CLOSING; to the same, and FIN_WAIT2 and
+ * TIME_WAIT of mini-sockets behind them; IPv4, IPv6. */
+#define WEIR_STATE_FROM			     11
+#define WEIR_STATE_TO			     13
+#define WEIR_STATE_MINI_FIN_WAIT2	     12
+#define WEIR_STATE_MINI_TIME_WAIT	     13
+#define WEIR_STATE_CHANGES		     (WEIR_STATE_FROM * WEIR_STATE_TO * 2)
+#define WEIR_STATE_CHANGE(from, to, is_ipv6) ((((from)-1) * WEIR_STATE_TO + (to)-1) * 2 + (is_ipv6))
 
 struct weir_state_counts {
 	__u64 changes;
