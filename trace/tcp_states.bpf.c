@@ -9,13 +9,25 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* Preallocated: each connection comes and goes, and to allocate and free doubles what that costs. */
+/* Each socket has a slot within NEAR of where its address points to. The kernel's hash map costs several
+ * times as much, as every connection comes and goes. */
+#define NEAR 16
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_STATE_SOCKETS);
+	__type(key, __u32);
+	__type(value, struct weir_state);
+} sockets SEC(".maps");
+
+/* Those that were there before the tracer, until their first change. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WEIR_STATE_SOCKETS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, __u64);
-	__type(value, struct weir_state);
-} sockets SEC(".maps");
+	__type(value, struct weir_owner);
+} older SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -86,22 +98,61 @@ static __always_inline void show(const struct change *c, const struct weir_ends 
 		count(c, ends->family == 6);
 }
 
-/* ---- following ---- */
+/* ---- the records ---- */
 
-static __always_inline void remember(__u64 socket, const struct weir_state *state)
+static __always_inline struct weir_state *slot(__u64 socket, __u32 i)
 {
-	if (bpf_map_update_elem(&sockets, &socket, state, BPF_ANY))
-		tally_add(records_full);
+	__u32 key;
+
+	/* Half of a pointer is a number to the verifier, and may be multiplied. */
+	asm("%0 = %1" : "=w"(key) : "w"((__u32)socket));
+	key *= 0x9e3779b1u;
+	key = ((key >> (32 - WEIR_STATE_SOCKETS_SHIFT)) + i) % WEIR_STATE_SOCKETS;
+	return bpf_map_lookup_elem(&sockets, &key);
 }
+
+static __always_inline struct weir_state *find(__u64 socket)
+{
+	for (__u32 i = 0; i < NEAR; i++) {
+		struct weir_state *s = slot(socket, i);
+
+		if (s && s->socket == socket)
+			return s;
+	}
+	return NULL;
+}
+
+/* All changes of a socket are made under its lock, so only others compete for a free slot. One that closed
+ * unseen leaves its record to the next socket at its address. */
+static __always_inline struct weir_state *claim(__u64 socket)
+{
+	for (__u32 i = 0; i < NEAR; i++) {
+		struct weir_state *s = slot(socket, i);
+
+		if (!s)
+			break;
+		if (s->socket == socket || !__sync_val_compare_and_swap(&s->socket, 0, socket))
+			return s;
+	}
+	bpf_map_delete_elem(&older, &socket);
+	tally_add(records_full);
+	return NULL;
+}
+
+/* ---- following ---- */
 
 /* A child begins as a copy of its listener that does not have its own ends yet. That it was born is told
  * with its next change. */
 static __always_inline void born(const struct sock *sk)
 {
-	struct weir_state child = {.state = TCP_SYN_RECV, .untold = 1};
+	struct weir_state *child = claim((__u64)sk);
 
-	child.since_ns = bpf_ktime_get_ns();
-	remember((__u64)sk, &child);
+	if (!child)
+		return;
+	child->since_ns = bpf_ktime_get_ns();
+	child->owner.pid = 0;
+	child->state = TCP_SYN_RECV;
+	child->untold = 1;
 }
 
 static __always_inline void show_birth(const struct weir_state *known, const struct change *now,
@@ -131,7 +182,6 @@ static __always_inline void close(struct change *c, const struct sock *sk,
 				  const struct weir_ends *ends)
 {
 	c->error = sk->sk_err;
-	bpf_map_delete_elem(&sockets, &c->socket);
 	if (c->from != TCP_FIN_WAIT2 && c->from != TCP_CLOSING)
 		return;
 	if (!find_mini(&c->mini, sk, ends))
@@ -140,44 +190,64 @@ static __always_inline void close(struct change *c, const struct sock *sk,
 		c->to = c->mini.state;
 }
 
-/* The record of a socket that closed unseen is found by the next one at its address: that one begins anew,
- * and where a change was missed the time is not known. */
-static __always_inline void follow(struct change *c, const struct sock *sk,
-				   const struct weir_ends *ends)
+/* What was known, or NULL. */
+static __always_inline struct weir_state *recall(struct change *c, const struct weir_ends *ends)
 {
-	struct weir_state *known =
-		c->from == TCP_CLOSE ? NULL : bpf_map_lookup_elem(&sockets, &c->socket);
-	struct weir_state fresh = {};
+	struct weir_state *known = c->from == TCP_CLOSE ? NULL : find(c->socket);
+	struct weir_owner *owner;
 
 	if (known) {
 		if (known->untold)
 			show_birth(known, c, ends);
 		c->owner = known->owner;
-		if (known->since_ns && known->state == c->from)
+		/* Where a change was missed the time is not known. */
+		if (known->state == c->from)
 			c->lasted = c->now - known->since_ns;
+	} else if (c->from != TCP_CLOSE) {
+		owner = bpf_map_lookup_elem(&older, &c->socket);
+		if (owner) {
+			c->owner = *owner;
+			bpf_map_delete_elem(&older, &c->socket);
+		}
 	}
 	if (!c->lasted && c->from != TCP_CLOSE)
 		tally_add(unknown);
+	return known;
+}
+
+static __always_inline void follow(struct change *c, const struct sock *sk,
+				   const struct weir_ends *ends)
+{
+	struct weir_state *s = recall(c, ends);
+
 	if (!c->owner.pid && by_owner(sk, c))
 		owner_here(&c->owner);
 	if (c->to == TCP_CLOSE) {
+		if (s)
+			s->socket = 0;
 		close(c, sk, ends);
 		return;
 	}
-	fresh.since_ns = c->now;
-	fresh.owner = c->owner;
-	fresh.state = c->to;
-	if (known)
-		*known = fresh;
-	else
-		remember(c->socket, &fresh);
+	if (!s)
+		s = claim(c->socket);
+	if (!s)
+		return;
+	s->since_ns = c->now;
+	s->owner = c->owner;
+	s->state = c->to;
+	s->untold = 0;
 }
 
 /* Until then a filter may have lacked the port or the peer. */
 static __always_inline void forget(const struct change *c)
 {
-	if (c->from == TCP_SYN_SENT || c->from == TCP_SYN_RECV)
-		bpf_map_delete_elem(&sockets, &c->socket);
+	struct weir_state *s;
+
+	if (c->from != TCP_SYN_SENT && c->from != TCP_SYN_RECV)
+		return;
+	s = find(c->socket);
+	if (s)
+		s->socket = 0;
 }
 
 static __always_inline bool wanted_birth(struct sock *sk)

@@ -60,24 +60,20 @@ struct older {
 	int map;
 };
 
-/* What the programs know already is newer. */
 static int note_older(void *arg, const struct weir_socket *socket)
 {
 	const struct older *older = arg;
 	const struct weir_owner *owner = owners_find(older->owners, socket->address);
-	struct weir_state state = {.state = socket->state};
 
-	if (socket->mini || !owner)
-		return 0;
-	state.owner = *owner;
-	bpf_map_update_elem(older->map, &socket->address, &state, BPF_NOEXIST);
+	if (owner)
+		bpf_map_update_elem(older->map, &socket->address, owner, BPF_ANY);
 	return 0;
 }
 
 /* Sockets that are older than the tracer have an owner at least. */
 static int states_begun(struct trace_run *run)
 {
-	struct older older = {.map = trace_map(run, "sockets")};
+	struct older older = {.map = trace_map(run, "older")};
 	struct snapshot *snapshot;
 	int err;
 

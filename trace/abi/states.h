@@ -5,11 +5,13 @@
 
 #include "trace.h"
 
-#define WEIR_STATE_SOCKETS 131072 /* 90 bytes each */
+#define WEIR_STATE_SOCKETS_SHIFT 17
+#define WEIR_STATE_SOCKETS	 (1 << WEIR_STATE_SOCKETS_SHIFT)
 
-/* Of a socket that lives; by its address. */
+/* Of a socket that lives. */
 struct weir_state {
-	__u64 since_ns; /* 0: older than the tracer */
+	__u64 socket; /* its address; 0: free */
+	__u64 since_ns;
 	struct weir_owner owner;
 	__u8 state;
 	__u8 untold; /* that it was born */
@@ -44,7 +46,7 @@ struct weir_state_counts {
 	__u64 slot[WEIR_LOG2_SLOTS]; /* log2 of microseconds */
 };
 
-_Static_assert(sizeof(struct weir_state) == 32, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_state) == 40, "a layout that is pinned");
 _Static_assert(sizeof(struct weir_state_event) == 32 + 48 + 20 + 4, "no holes");
 
 #endif
