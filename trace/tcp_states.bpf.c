@@ -9,9 +9,11 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* Each socket has a slot within NEAR of where its address points to. The kernel's hash map costs several
- * times as much, as every connection comes and goes. */
-#define NEAR 16
+/* A socket has a slot near to where its address points, so that neighbours in memory share lines of the
+ * cache, or, where these are taken, near to a hash of it. The kernel's hash map costs several times as much,
+ * as records come and go with each connection. */
+#define NEAR	     16
+#define ADDRESS_STEP 11 /* sockets are larger than 2 KiB */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -100,20 +102,23 @@ static __always_inline void show(const struct change *c, const struct weir_ends 
 
 /* ---- the records ---- */
 
+/* One of 2 * NEAR places. */
 static __always_inline struct weir_state *slot(__u64 socket, __u32 i)
 {
 	__u32 key;
 
-	/* Half of a pointer is a number to the verifier, and may be multiplied. */
+	/* Half of a pointer is a number to the verifier, and may be calculated with. */
 	asm("%0 = %1" : "=w"(key) : "w"((__u32)socket));
-	key *= 0x9e3779b1u;
-	key = ((key >> (32 - WEIR_STATE_SOCKETS_SHIFT)) + i) % WEIR_STATE_SOCKETS;
+	key >>= ADDRESS_STEP;
+	if (i >= NEAR)
+		key = key * 0x9e3779b1u >> (32 - WEIR_STATE_SOCKETS_SHIFT);
+	key = (key + i) % WEIR_STATE_SOCKETS;
 	return bpf_map_lookup_elem(&sockets, &key);
 }
 
 static __always_inline struct weir_state *find(__u64 socket)
 {
-	for (__u32 i = 0; i < NEAR; i++) {
+	for (__u32 i = 0; i < 2 * NEAR; i++) {
 		struct weir_state *s = slot(socket, i);
 
 		if (s && s->socket == socket)
@@ -126,7 +131,7 @@ static __always_inline struct weir_state *find(__u64 socket)
  * unseen leaves its record to the next socket at its address. */
 static __always_inline struct weir_state *claim(__u64 socket)
 {
-	for (__u32 i = 0; i < NEAR; i++) {
+	for (__u32 i = 0; i < 2 * NEAR; i++) {
 		struct weir_state *s = slot(socket, i);
 
 		if (!s)

@@ -135,8 +135,8 @@ static json_t *remark(const struct weir_state_event *e, bool looked)
 	if (e->error)
 		return json_string(strerrorname_np(e->error) ?: "?");
 	if (looked)
-		return json_string(e->mini ? "mini-socket, seen within 1 s"
-					   : "mini-socket gone, seen within 1 s");
+		return json_string(e->mini ? "mini-socket, seen by looking"
+					   : "mini-socket gone, seen by looking");
 	return e->mini ? json_string(BECOMES_MINI) : json_null();
 }
 
