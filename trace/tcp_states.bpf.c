@@ -102,43 +102,51 @@ static __always_inline void show(const struct change *c, const struct weir_ends 
 
 /* ---- the records ---- */
 
-/* One of 2 * NEAR places. */
-static __always_inline struct weir_state *slot(__u64 socket, __u32 i)
+static __always_inline __u32 near_address(__u64 socket)
 {
-	__u32 key;
+	__u32 half;
 
 	/* Half of a pointer is a number to the verifier, and may be calculated with. */
-	asm("%0 = %1" : "=w"(key) : "w"((__u32)socket));
-	key >>= ADDRESS_STEP;
-	if (i >= NEAR)
-		key = key * 0x9e3779b1u >> (32 - WEIR_STATE_SOCKETS_SHIFT);
-	key = (key + i) % WEIR_STATE_SOCKETS;
-	return bpf_map_lookup_elem(&sockets, &key);
+	asm("%0 = %1" : "=w"(half) : "w"((__u32)socket));
+	return half >> ADDRESS_STEP;
 }
 
-static __always_inline struct weir_state *find(__u64 socket)
+static __always_inline __u32 near_hash(__u64 socket)
 {
-	for (__u32 i = 0; i < 2 * NEAR; i++) {
-		struct weir_state *s = slot(socket, i);
+	return near_address(socket) * 0x9e3779b1u >> (32 - WEIR_STATE_SOCKETS_SHIFT);
+}
 
-		if (s && s->socket == socket)
+/* All changes of a socket are made under its lock, so only others compete for a free slot. One that closed
+ * unseen leaves its record to the next socket at its address. */
+static __always_inline struct weir_state *search(__u64 socket, __u32 from, bool claim)
+{
+	for (__u32 i = 0; i < NEAR; i++) {
+		__u32 key = (from + i) % WEIR_STATE_SOCKETS;
+		struct weir_state *s = bpf_map_lookup_elem(&sockets, &key);
+
+		if (!s)
+			break;
+		if (s->socket == socket)
+			return s;
+		if (claim && !__sync_val_compare_and_swap(&s->socket, 0, socket))
 			return s;
 	}
 	return NULL;
 }
 
-/* All changes of a socket are made under its lock, so only others compete for a free slot. One that closed
- * unseen leaves its record to the next socket at its address. */
-static __always_inline struct weir_state *claim(__u64 socket)
+static __noinline struct weir_state *find(__u64 socket)
 {
-	for (__u32 i = 0; i < 2 * NEAR; i++) {
-		struct weir_state *s = slot(socket, i);
+	return search(socket, near_address(socket), false)
+		       ?: search(socket, near_hash(socket), false);
+}
 
-		if (!s)
-			break;
-		if (s->socket == socket || !__sync_val_compare_and_swap(&s->socket, 0, socket))
-			return s;
-	}
+static __noinline struct weir_state *claim(__u64 socket)
+{
+	struct weir_state *s = search(socket, near_address(socket), true)
+				       ?: search(socket, near_hash(socket), true);
+
+	if (s)
+		return s;
 	bpf_map_delete_elem(&older, &socket);
 	tally_add(records_full);
 	return NULL;
