@@ -279,7 +279,8 @@ int BPF_PROG(weir_states, struct sock *sk, int from, int to)
 	struct weir_ends ends = {};
 	struct tcp_sock *tp;
 
-	if (!is_tcp(sk))
+	/* close() sets FIN_WAIT2 where it is FIN_WAIT2 already. */
+	if (from == to || !is_tcp(sk))
 		return 0;
 	if (from == TCP_LISTEN && to == TCP_SYN_RECV) {
 		if (wanted_birth(sk))
