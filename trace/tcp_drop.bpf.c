@@ -41,11 +41,13 @@ struct drop {
 	struct packet packet;
 };
 
-/* The socket of a packet, which may be a mini-socket. That of the tracepoint may be NULL although some
- * kernels' verifiers hold that it is not, and leave checks out: it is cast to what may be anything. */
+/* The socket of a packet, which may be a mini-socket. */
 struct end {
-	struct sock *sk; /* NULL: none */
-	struct sock_common common;
+	struct sock *sk; /* NULL: none is known */
+	struct net *net;
+	__u16 port; /* local */
+	__u8 state;
+	bool receives;
 };
 
 static __always_inline bool read_end(struct end *end, struct sock *sk)
@@ -54,14 +56,15 @@ static __always_inline bool read_end(struct end *end, struct sock *sk)
 
 	if (!sk)
 		return false;
-	end->common.skc_state = BPF_CORE_READ(c, skc_state);
-	end->common.skc_num = BPF_CORE_READ(c, skc_num);
-	end->common.skc_dport = BPF_CORE_READ(c, skc_dport);
-	end->common.skc_net.net = BPF_CORE_READ(c, skc_net.net);
 	end->sk = sk;
+	end->net = BPF_CORE_READ(c, skc_net.net);
+	end->port = BPF_CORE_READ(c, skc_num);
+	end->state = BPF_CORE_READ(c, skc_state);
 	return true;
 }
 
+/* It may be NULL although some kernels' verifiers hold that it is not, and leave checks out: cast to what
+ * may be anything it is read as 0. */
 static __always_inline struct sock *receiver_told(const __u64 *ctx)
 {
 	return settings.socket
@@ -103,7 +106,7 @@ static __always_inline bool is_benign(const struct weir_drop_kind *kind)
 /* ---- who and where ---- */
 
 struct place {
-	struct end receiver, sender;
+	struct end end;
 	struct net_device *dev;
 	__u32 netns; /* inode; 0: not known */
 	__u8 direction;
@@ -116,18 +119,14 @@ static __always_inline __u32 netns_of(struct net *net)
 
 /* The packet's own socket is the one that sent it until IP takes it in, also in the namespace at the far
  * end of a veth, and after that the one that it is for. */
-static __always_inline void read_ends(const __u64 *ctx, const struct drop *d, struct place *at)
+static __always_inline void find_end(const __u64 *ctx, const struct drop *d, struct end *end)
 {
 	const struct sk_buff *skb = d->skb;
-	struct end own = {};
 
-	if (read_end(&at->receiver, receiver_told(ctx)) || !read_end(&own, BPF_CORE_READ(skb, sk)))
-		return;
-	if (own.common.skc_num != d->packet.source_port &&
-	    own.common.skc_num == d->packet.destination_port)
-		at->receiver = own;
-	else
-		at->sender = own;
+	end->receives = read_end(end, receiver_told(ctx));
+	if (!end->receives && read_end(end, BPF_CORE_READ(skb, sk)))
+		end->receives = end->port != d->packet.source_port &&
+				end->port == d->packet.destination_port;
 }
 
 /* The field holds other things while a packet is in a queue of its socket: TCP's has a receiver then, and
@@ -135,7 +134,7 @@ static __always_inline void read_ends(const __u64 *ctx, const struct drop *d, st
 static __always_inline struct net_device *device_of(const struct drop *d, const struct place *at)
 {
 	const struct sk_buff *skb = d->skb;
-	__u64 dev = at->receiver.sk ? 0 : (__u64)BPF_CORE_READ(skb, dev);
+	__u64 dev = at->end.receives ? 0 : (__u64)BPF_CORE_READ(skb, dev);
 	struct dst_entry *dst;
 
 	if ((__s64)dev < 0)
@@ -147,21 +146,24 @@ static __always_inline struct net_device *device_of(const struct drop *d, const 
 static __always_inline void find_place(const __u64 *ctx, const struct drop *d, struct place *at)
 {
 	struct net_device *dev;
-	__u32 sender;
+	__u32 own;
 
-	read_ends(ctx, d, at);
-	sender = netns_of(at->sender.common.skc_net.net);
+	find_end(ctx, d, &at->end);
+	own = netns_of(at->end.net);
 	dev = at->dev = device_of(d, at);
-	if (at->receiver.sk)
-		at->netns = netns_of(at->receiver.common.skc_net.net);
-	else if (dev)
-		at->netns = netns_of(BPF_CORE_READ(dev, nd_net.net));
+	at->netns = dev && !at->end.receives ? netns_of(BPF_CORE_READ(dev, nd_net.net)) : own;
 	if (!at->netns)
-		at->netns = sender;
-	if (at->receiver.sk || d->skb->skb_iif || (sender && sender != at->netns))
+		at->netns = own;
+	if (at->end.receives || d->skb->skb_iif || (own && own != at->netns))
 		at->direction = WEIR_DROP_IN;
 	else
-		at->direction = at->sender.sk ? WEIR_DROP_OUT : WEIR_DROP_UNKNOWN;
+		at->direction = at->end.sk ? WEIR_DROP_OUT : WEIR_DROP_UNKNOWN;
+}
+
+/* One that sent a packet which comes in is not of this place. */
+static __always_inline bool is_of_place(const struct place *at)
+{
+	return at->end.receives || (at->end.sk && at->direction == WEIR_DROP_OUT);
 }
 
 static __always_inline void fill_ends(struct weir_ends *e, const struct packet *p,
@@ -187,12 +189,11 @@ static __always_inline bool has_filter(void)
 }
 
 /* A mini-socket has no cgroup. */
-static __always_inline struct cgroup *cgroup_of(const struct end *end)
+static __always_inline struct cgroup *cgroup_of(const struct place *at)
 {
-	struct sock *sk = end->sk;
+	struct sock *sk = at->end.sk;
 
-	if (!sk || end->common.skc_state == TCP_TIME_WAIT ||
-	    end->common.skc_state == TCP_NEW_SYN_RECV)
+	if (!is_of_place(at) || at->end.state == TCP_TIME_WAIT || at->end.state == TCP_NEW_SYN_RECV)
 		return 0;
 	return BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
 }
@@ -203,7 +204,7 @@ static __always_inline bool wanted_known(const struct place *at)
 
 	if (!config.filter.cgroup)
 		return true;
-	cgroup = cgroup_of(at->direction == WEIR_DROP_OUT ? &at->sender : &at->receiver);
+	cgroup = cgroup_of(at);
 	if (!cgroup) {
 		tally_add(unknown);
 		return false;
@@ -296,16 +297,15 @@ static __always_inline __u32 ifindex_of(const struct drop *d, const struct place
 }
 
 /* A raw socket, or the kernel's own that sends RSTs, says nothing of the connection. */
-static __always_inline bool is_of(const struct end *end, __u16 port)
+static __always_inline bool tells_state(const struct drop *d, const struct place *at)
 {
-	return end->common.skc_num == port;
+	return !d->kind.other && is_of_place(at) &&
+	       (at->end.receives || at->end.port == d->packet.source_port);
 }
 
 static __always_inline void fill(struct weir_drop_event *e, const struct drop *d,
 				 const struct place *at, const struct weir_ends *ends)
 {
-	const struct end *end = at->direction == WEIR_DROP_OUT ? &at->sender : &at->receiver;
-
 	__builtin_memset(e, 0, sizeof(*e));
 	e->ns = bpf_ktime_get_ns();
 	e->kind = d->kind;
@@ -314,11 +314,11 @@ static __always_inline void fill(struct weir_drop_event *e, const struct drop *d
 	e->protocol = d->packet.protocol;
 	e->direction = at->direction;
 	e->flags = d->packet.flags;
-	if (!end->sk || d->kind.other || (!at->receiver.sk && !is_of(end, ends->local_port)))
+	if (!tells_state(d, at))
 		return;
-	e->state = end->common.skc_state;
+	e->state = at->end.state;
 	if (e->state == TCP_LISTEN)
-		tell_listener(e, end->sk);
+		tell_listener(e, at->end.sk);
 }
 
 static __always_inline void tell_with_stack(void *ctx, const struct drop *d, const struct place *at,
