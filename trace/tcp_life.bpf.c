@@ -260,13 +260,18 @@ static __always_inline void over(struct sock *sk, const struct tcp_sock *tp,
 
 /* ---- what happens ---- */
 
+/* Who reads or closes is who uses it: the process that accepted may have handed it over. */
 static __always_inline void learn_owner(struct sock *sk)
 {
-	__u64 socket = (__u64)sk;
-	struct weir_life *life = bpf_map_lookup_elem(&sockets, &socket);
+	__u64 socket = (__u64)sk, *slot = settled_slot(sk);
+	struct weir_life *life;
 
+	if (*slot == (__u64)sk || !held_by_process(sk))
+		return;
+	life = bpf_map_lookup_elem(&sockets, &socket);
 	if (life && !life->owner.pid)
 		owner_here(&life->owner);
+	*slot = (__u64)sk;
 }
 
 static __always_inline bool is_connection(const struct change *c)
@@ -284,8 +289,7 @@ int BPF_PROG(weir_life_state, struct sock *sk, int from, int to)
 	if (!is_tcp(sk))
 		return 0;
 	if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK) {
-		if (held_by_process(sk))
-			learn_owner(sk);
+		learn_owner(sk);
 		return 0;
 	}
 	if (to != TCP_SYN_SENT && to != TCP_ESTABLISHED && !(to == TCP_CLOSE && is_connection(&c)))
@@ -309,15 +313,9 @@ int BPF_PROG(weir_life_state, struct sock *sk, int from, int to)
 	return 0;
 }
 
-/* Who reads is who uses it: the process that accepted may have handed it over. */
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(weir_life_read, struct sock *sk)
 {
-	__u64 *slot = settled_slot(sk);
-
-	if (*slot == (__u64)sk || !held_by_process(sk))
-		return 0;
 	learn_owner(sk);
-	*slot = (__u64)sk;
 	return 0;
 }
