@@ -171,9 +171,10 @@ static void add_collected(json_t *row, const struct tracer_view *v)
 
 static json_t *row(const struct tracer_view *v)
 {
-	json_t *row = json_pack("{s:s,s:s?,s:s,s:o,s:b}", "tracer", v->tracer->name, "answers",
+	json_t *row = json_pack("{s:s,s:s?,s:s,s:o,s:b,s:b}", "tracer", v->tracer->name, "answers",
 				v->tracer->answers, "runs", tracer_runs_name(tracer_runs(v)),
-				"missing", missing_json(v), "pinned", v->pinned);
+				"missing", missing_json(v), "can_be_pinned", !v->tracer->live_only,
+				"pinned", v->pinned);
 
 	if (is_readable(v))
 		add_collected(row, v);

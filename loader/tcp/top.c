@@ -54,6 +54,7 @@ const struct tracer tracer_top = {
 	.answers = "who moves how many bytes",
 	.hooks = life_hooks,
 	.hook_count = LIFE_HOOKS,
+	.live_only = true,
 	.own_size = sizeof(struct own),
 	.open = open_top,
 	.close = life_close,

@@ -9,16 +9,11 @@
 #include "retransmit.h"
 #include "rtt.h"
 #include "states.h"
+#include "top.h"
 
 const struct tracer *const tracers[] = {
-	&tracer_states,
-	&tracer_rtt,
-	&tracer_connect,
-	&tracer_life,
-	&tracer_retransmit,
-	&tracer_drop,
-	&tracer_queue,
-	&tracer_port,
+	&tracer_states,	    &tracer_rtt,  &tracer_connect, &tracer_life, &tracer_top,
+	&tracer_retransmit, &tracer_drop, &tracer_queue,   &tracer_port,
 };
 
 const int tracer_count = sizeof(tracers) / sizeof(tracers[0]);

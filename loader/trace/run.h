@@ -35,7 +35,8 @@ struct tracer {
 	const char *answers; /* in a few words, for `weir tcp show` */
 	const struct trace_hook *hooks;
 	int hook_count;
-	size_t own_size; /* of run->own, which is zeroed */
+	bool live_only;	  /* there is nothing to collect in the background */
+	size_t own_size;  /* of run->own, which is zeroed */
 	bool misses_none; /* another program takes over where one is interrupted by its own event */
 
 	/* Opens the skeleton, keeps it in run->skeleton, stores its own constants and sizes of maps,

@@ -58,7 +58,7 @@ echo $$ >"$SCRATCH/pid"
 . tests/topology.sh
 BUILD=$(dirname "$WEIR")
 SOCK=$BUILD/tests/sock/sock
-read -ra tracers <<<"${only:-$("$WEIR" -j tcp show | jq -r '[.tracers[].tracer] | join(" ")')}"
+read -ra tracers <<<"${only:-$("$WEIR" -j tcp show | jq -r '[.tracers[] | select(.can_be_pinned) | .tracer] | join(" ")')}"
 
 weir() {
 	"$WEIR" --instance "$RUN" "$@"

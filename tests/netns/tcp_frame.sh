@@ -16,7 +16,7 @@ trap 'cgroups_remove; finish' EXIT
 pair
 WEIR_TIMEOUT=60
 cgroup_make "$RUN/outer/inner" "$RUN/other"
-mapfile -t tracers < <(tracer_names)
+mapfile -t tracers < <(tracer_names .can_be_pinned)
 
 # ---- filters ----
 

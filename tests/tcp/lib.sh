@@ -18,6 +18,6 @@ trace_finish() { # PID
 	wait "$1"
 }
 
-tracer_names() {
-	"$WEIR" -j tcp show | jq -r '.tracers[].tracer'
+tracer_names() { # [CONDITION]
+	"$WEIR" -j tcp show | jq -r ".tracers[] | select(${1:-true}) | .tracer"
 }

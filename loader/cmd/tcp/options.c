@@ -101,11 +101,11 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 	else if (command->summary_first &&
 		 (accept_word(args, "--lines") || accept_word(args, "-l")))
 		o->lines = true;
-	else if (!command->no_pin && accept_word(args, "--pin"))
+	else if (!command->tracer->live_only && accept_word(args, "--pin"))
 		return take_mode(o, PIN);
-	else if (!command->no_pin && accept_word(args, "--pinned"))
+	else if (!command->tracer->live_only && accept_word(args, "--pinned"))
 		return take_mode(o, PINNED);
-	else if (!command->no_pin && accept_word(args, "--unpin"))
+	else if (!command->tracer->live_only && accept_word(args, "--unpin"))
 		return take_mode(o, UNPIN);
 	else
 		return no_more_words(args);

@@ -37,7 +37,6 @@ struct tcp_command {
 	void *settings;		    /* becomes run->settings */
 	bool min;		    /* --min is understood */
 	bool summary_first;	    /* there are lines, but only for who asks with --lines */
-	bool no_pin;		    /* there is nothing to collect in the background */
 	const char *no_pid;	    /* why --pid is not possible; NULL: it is */
 	const char *no_pid_counted; /* the same, where nothing but counts is kept */
 };

@@ -123,7 +123,6 @@ int cmd_tcp_top(struct args *args)
 		.interval = 1,
 		.option = option,
 		.settings = &settings.top,
-		.no_pin = true,
 	};
 
 	return tcp_session(&command, args);
