@@ -22,9 +22,7 @@ static __always_inline void settle(struct weir_queue_slot *s)
 	s->open = 0;
 	if (is_ack(s->expected))
 		return;
-	count(&s->listener, what);
-	if (s->both_full && what == WEIR_Q_SYN_ACCEPT)
-		count(&s->listener, WEIR_Q_BOTH_FULL);
+	count_packet(s, what);
 	if (what == WEIR_Q_COOKIE)
 		return;
 	if (s->expected == WEIR_Q_ADMITTED)
@@ -107,8 +105,6 @@ static __always_inline void look_at(struct __sk_buff *skb, struct tcp_sock *tp)
 	else
 		s->expected = half_open ? WEIR_Q_ACK : WEIR_Q_COOKIE_ACK;
 	s->open = 1;
-	if (config.counted)
-		mark_depths(s);
 	if (s->expected == WEIR_Q_COOKIE)
 		came_in(&s->ends, s->ns);
 	else if (s->expected != WEIR_Q_ADMITTED && !is_ack(s->expected))
@@ -143,7 +139,7 @@ static __always_inline void admitted(struct bpf_sock_ops *ctx)
 	if (!s || !is_of_slot(s, ctx))
 		return;
 	s->open = 0;
-	count(&s->listener, WEIR_Q_ADMITTED);
+	count_packet(s, WEIR_Q_ADMITTED);
 	came_in(&s->ends, s->ns);
 }
 
@@ -211,10 +207,8 @@ int BPF_PROG(weir_queue_drop, struct sk_buff *skb, void *location, enum skb_drop
 	if (!overflowed(s))
 		return 0;
 	s->open = 0;
-	count(&s->listener, s->expected);
-	if (s->reset)
-		count(&s->listener, WEIR_Q_RESET);
-	else
+	count_packet(s, s->expected);
+	if (!s->reset)
 		begin_waiting(s);
 	acks_dropped = 1;
 	tell_drop(s, s->expected);

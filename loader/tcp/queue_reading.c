@@ -36,16 +36,25 @@ const char *const queue_mibs[WEIR_MIBS] = {
 
 /* ---- what was counted ---- */
 
+static void raise_to(__u64 *mark, __u64 value)
+{
+	if (*mark < value)
+		*mark = value;
+}
+
 /* What settle() of the program is about to count, when the CPU's next SYN comes. */
 static void add_slot(struct counts *c, const struct weir_queue_slot *s)
 {
-	__u64 *count = counts_find(c, &s->listener);
+	struct weir_queue_counts *n = (void *)counts_find(c, &s->listener);
 
-	if (!count)
+	if (!n)
 		return;
-	count[s->otherwise]++;
+	n->count[s->otherwise]++;
 	if (s->both_full && s->otherwise == WEIR_Q_SYN_ACCEPT)
-		count[WEIR_Q_BOTH_FULL]++;
+		n->count[WEIR_Q_BOTH_FULL]++;
+	raise_to(&n->accept_most, s->accept_queue);
+	raise_to(&n->syn_most, s->syn_queue);
+	raise_to(&n->limit_most, s->limit);
 }
 
 static bool is_pending(const struct weir_queue_slot *s, __u64 before_ns)
@@ -63,6 +72,16 @@ static bool same_slots(const struct weir_queue_slot *a, const struct weir_queue_
 	return true;
 }
 
+/* What a slot is about to count has a place where it will be counted. */
+static void make_place(int counts_map, const struct weir_queue_slot *s, int cpus)
+{
+	struct weir_queue_counts *none = calloc(cpus, sizeof(*none));
+
+	if (none)
+		bpf_map_update_elem(counts_map, &s->listener, none, BPF_NOEXIST);
+	free(none);
+}
+
 /* The slots must be the same before and after, or what they hold could be counted twice. */
 static int read_stable(struct counts *c, int counts_map, int slots_map,
 		       struct weir_queue_slot *first, int cpus)
@@ -77,6 +96,9 @@ static int read_stable(struct counts *c, int counts_map, int slots_map,
 		err = bpf_map_lookup_elem(slots_map, &zero, first);
 		if (err)
 			return fail(err, "cannot read the tracer's slots: %s", strerror(-err));
+		for (int i = 0; i < cpus; i++)
+			if (is_pending(&first[i], before_ns))
+				make_place(counts_map, &first[i], cpus);
 		err = counts_read_marks(c, counts_map, MARKS);
 		if (err)
 			return err;

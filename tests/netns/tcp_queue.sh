@@ -386,6 +386,7 @@ test_lines() {
 		map(select(.verdict == "syn_dropped_accept_queue")) | group_by(.client) | length == 2 and
 		all(.[0].drops == 1 and .[0].waited_us == 0 and .[1].drops == 2 and
 		.[1].waited_us > 500000)' "$lines"
+	# shellcheck disable=SC2016
 	check "--lines: who comes in says how long it took" jq -es --argjson longest "$(longest)" '
 		map(select(.verdict == "came_in")) | length == 2 and all(.drops >= 2 and
 		.accept_queue == null) and (map(.waited_us) | max | . > $longest - 500000 and

@@ -82,12 +82,18 @@ static __always_inline void raise(__u64 *mark, __u64 value)
 		*mark = value;
 }
 
-static __always_inline void mark_depths(const struct weir_queue_slot *s)
+/* The packet of the slot, and what it says of the queues. */
+static __always_inline void count_packet(const struct weir_queue_slot *s, __u32 what)
 {
-	struct weir_queue_counts *c = counts_of(&s->listener);
+	struct weir_queue_counts *c = config.counted ? counts_of(&s->listener) : NULL;
 
-	if (!c)
+	if (!c || what >= WEIR_Q_PACKETS)
 		return;
+	c->count[what]++;
+	if (s->both_full && what == WEIR_Q_SYN_ACCEPT)
+		c->count[WEIR_Q_BOTH_FULL]++;
+	if (s->reset)
+		c->count[WEIR_Q_RESET]++;
 	raise(&c->accept_most, s->accept_queue);
 	raise(&c->syn_most, s->syn_queue);
 	raise(&c->limit_most, s->limit);

@@ -12,8 +12,9 @@ struct {
 	__type(value, struct weir_queue_waiting);
 } waiting SEC(".maps");
 
-/* Whether connections are worth a look when they are established. */
-static volatile __u8 acks_dropped;
+/* Whether any packet was dropped so far, and whether a last ACK was: then connections are worth a look
+ * when they are established. */
+static volatile __u8 any_dropped, acks_dropped;
 
 /* A flood is told of as far as a reader can follow; the rest counts as lost. */
 static __always_inline struct weir_queue_event *line(__u64 now)
@@ -57,21 +58,23 @@ static __always_inline void tell_drop(const struct weir_queue_slot *s, __u32 wha
 
 static __always_inline void begin_waiting(const struct weir_queue_slot *s)
 {
-	struct weir_queue_waiting *w = bpf_map_lookup_elem(&waiting, &s->ends), fresh;
-
-	if (w) {
-		w->gap_ns = s->ns - w->last_ns;
-		w->last_ns = s->ns;
-		w->drops++;
-		return;
-	}
-	fresh = (struct weir_queue_waiting){
+	struct weir_queue_waiting fresh = {
 		.first_ns = s->ns,
 		.last_ns = s->ns,
 		.listener = s->listener,
 		.drops = 1,
 	};
-	bpf_map_update_elem(&waiting, &s->ends, &fresh, BPF_ANY);
+	struct weir_queue_waiting *w;
+
+	any_dropped = 1;
+	if (!bpf_map_update_elem(&waiting, &s->ends, &fresh, BPF_NOEXIST))
+		return;
+	w = bpf_map_lookup_elem(&waiting, &s->ends);
+	if (!w)
+		return;
+	w->gap_ns = s->ns - w->last_ns;
+	w->last_ns = s->ns;
+	w->drops++;
 }
 
 static __always_inline void count_wait(const struct weir_queue_listener *l, __u64 ns)
@@ -109,8 +112,9 @@ static __always_inline void tell_wait(const struct weir_ends *ends,
  * its own mark here. */
 static __always_inline void came_in(const struct weir_ends *ends, __u64 now)
 {
-	struct weir_queue_waiting *w = bpf_map_lookup_elem(&waiting, ends);
+	struct weir_queue_waiting *w;
 
+	w = any_dropped ? bpf_map_lookup_elem(&waiting, ends) : NULL;
 	if (!w)
 		return;
 	if (w->last_ns == now)
