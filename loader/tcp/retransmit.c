@@ -20,11 +20,12 @@
 #include "tcp_retransmit.skel.h"
 #include "trace/abi/retransmit.h"
 
-#define OWNERS_NS 1000000000ull /* a look at all files is not taken more often */
+#define OWNERS_PAUSE 10 /* times as long as a look at all files took, until the next */
 
 struct retransmit_own {
 	struct owners *owners;
-	__u64 owners_ns; /* when they were read */
+	__u64 owners_ns;      /* when they were read */
+	__u64 owners_next_ns; /* when they may be again */
 	struct snapshot *snapshot;
 	struct counts rows, others; /* the readings before, for intervals */
 };
@@ -89,27 +90,28 @@ const struct tracer tracer_retransmit = {
 
 /* ---- lines ---- */
 
-/* Sockets that came behind the last look are looked for once more, but not all the time. */
+static void look_at_owners(struct retransmit_own *own)
+{
+	own->owners_ns = clock_now_ns();
+	owners_free(own->owners);
+	own->owners = NULL;
+	if (owners_read(&own->owners))
+		forget_failure();
+	own->owners_next_ns = own->owners_ns + OWNERS_PAUSE * (clock_now_ns() - own->owners_ns);
+}
+
+/* A socket that came behind the last look is looked for once more. */
 static const struct weir_owner *owner_of(struct retransmit_own *own,
 					 const struct weir_retransmit_event *e)
 {
 	const struct weir_owner *owner = NULL;
-	__u64 now = clock_now_ns();
 
-	if (!e->inode)
-		return NULL;
-	if (own->owners)
+	if (e->inode && own->owners)
 		owner = owners_find_inode(own->owners, e->socket, e->inode);
-	if (owner || (own->owners && now - own->owners_ns < OWNERS_NS))
+	if (owner || !e->inode || e->ns < own->owners_ns || clock_now_ns() < own->owners_next_ns)
 		return owner;
-	owners_free(own->owners);
-	own->owners = NULL;
-	if (owners_read(&own->owners)) {
-		forget_failure();
-		return NULL;
-	}
-	own->owners_ns = now;
-	return owners_find_inode(own->owners, e->socket, e->inode);
+	look_at_owners(own);
+	return own->owners ? owners_find_inode(own->owners, e->socket, e->inode) : NULL;
 }
 
 /* The kernel counts timers in ticks, and says nowhere how long one is but here. */

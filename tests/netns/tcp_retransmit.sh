@@ -3,6 +3,9 @@
 # weir tcp retransmit: a wire loses chosen segments, so that it is known what must be sent again and why.
 # Lines and counts are compared with what the wire saw twice, and with the kernel's counters.
 #
+# All tracers begin before the traffic: while one begins or ends at a tracepoint, the kernel leaves programs
+# that are there already out now and then, and does not count it.
+#
 #   client                                            host
 #   wire 10.9.5.1, fd09:5::1 ---- wire.py ---- wire 10.9.5.2, fd09:5::2
 # shellcheck source=lib.sh
