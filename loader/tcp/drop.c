@@ -296,7 +296,7 @@ static json_t *xdp_json(const struct xdp_device *device, unsigned int drop, __u6
 static int append_xdp(struct trace_run *run, json_t *rows, bool recent)
 {
 	struct drop_own *own = run->own;
-	struct xdp_drops x;
+	struct xdp_drops x = {};
 	int err = shows_xdp(run) ? xdp_drops_read(&x, false) : 0;
 
 	if (err || !shows_xdp(run))

@@ -141,7 +141,7 @@ static int keep(__u64 address, char kind, const char *name)
 		symbols.item = grown;
 		symbols.room = room;
 	}
-	if (symbols.used + length > symbols.size) {
+	if (!symbols.names || symbols.used + length > symbols.size) {
 		size_t size = symbols.size ? 2 * symbols.size : 1 << 20;
 		char *grown = realloc(symbols.names, size);
 
