@@ -227,9 +227,9 @@ static json_t *row_of(const struct sum *s, enum top_by by, double seconds)
 	json_object_set_new(row, "retransmitted_segments", json_integer(s->retransmits));
 	json_object_set_new(row, "retransmitted_percent",
 			    life_retransmitted_percent(s->retransmits, s->segs_out));
-	json_object_set_new(row, "rtt_us_mean",
+	json_object_set_new(row, "rtt_mean_us",
 			    s->measured ? json_real((double)s->rtt_us / s->measured) : json_null());
-	json_object_set_new(row, "rtt_us_max",
+	json_object_set_new(row, "rtt_max_us",
 			    s->measured ? json_integer(s->rtt_max_us) : json_null());
 	return row;
 }

@@ -76,8 +76,8 @@ static int walk(struct owners *o)
 	if (!link)
 		err = fail(-errno, "the kernel refuses to walk over files: %m");
 	else
-		err = iterator_read(bpf_link__fd(link), "the files of all processes", sizeof(struct weir_owned),
-				    take, o);
+		err = iterator_read(bpf_link__fd(link), "the files of all processes",
+				    sizeof(struct weir_owned), take, o);
 	bpf_link__destroy(link);
 	owners_bpf__destroy(skel);
 	return err;
