@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <bpf/libbpf.h>
+#include <linux/bpf.h>
 
 #include "loader/base/error.h"
 #include "loader/host/features.h"
@@ -19,7 +20,6 @@
 #include "tcp_queue.skel.h"
 
 #define ADVICE_ROOM 512
-#define TCP_LISTEN  10
 
 struct queue_own {
 	struct snapshot *snapshot;
@@ -67,7 +67,7 @@ static int open_snapshot(struct trace_run *run)
 	filter.peer_bits = 0;
 	filter.peer_ranges = 0;
 	filter.family = filter.family == 6 ? 6 : 0;
-	return snapshot_open(&own->snapshot, &filter, WEIR_STATE_BIT(TCP_LISTEN));
+	return snapshot_open(&own->snapshot, &filter, WEIR_STATE_BIT(BPF_TCP_LISTEN));
 }
 
 static int take_reading(struct queue_reading *r, struct trace_run *run)
