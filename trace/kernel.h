@@ -42,6 +42,7 @@ struct netns_ipv4 {
 };
 
 struct net {
+	__u64 net_cookie; /* unlike the inode never given to another */
 	struct ns_common ns;
 	struct netns_ipv4 ipv4;
 };

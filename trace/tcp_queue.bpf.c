@@ -256,11 +256,13 @@ int BPF_PROG(weir_queue_synack, struct sock *sk, struct request_sock *req)
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(weir_queue_syn, struct sock *sk)
 {
+	const struct net *net = sk->__sk_common.skc_net.net;
 	struct weir_queue_listener nobody = {};
 
 	if (sk->__sk_common.skc_state != TCP_SYN_SENT)
 		return 0;
-	nobody.netns = sk->__sk_common.skc_net.net->ns.inum;
+	nobody.cookie = net->net_cookie;
+	nobody.netns = net->ns.inum;
 	if (!config.filter.netns || config.filter.netns == nobody.netns)
 		count(&nobody, WEIR_Q_OWN_SYNS);
 	return 0;

@@ -261,7 +261,7 @@ static json_t *row_json(const struct row *row, const struct queue_reading *r)
 	add_waits(json, row);
 	json_object_set_new(json, "advice",
 			    queue_advice(advice, sizeof(advice), count, row->sockets,
-					 queue_space_of(r, row->listener->netns))
+					 queue_space_of(r, row->listener->cookie))
 				    ? json_string(advice)
 				    : json_null());
 	return json;

@@ -21,13 +21,13 @@ void queue_expect(const __u64 count[WEIR_Q_COUNTS], __u64 mib[WEIR_MIBS])
 	mib[WEIR_MIB_SYN_RETRANS] += count[WEIR_Q_SYNACKS] + count[WEIR_Q_OWN_SYNS];
 }
 
-static void expect(const struct counts *c, __u32 netns, __u64 mib[WEIR_MIBS])
+static void expect(const struct counts *c, __u64 cookie, __u64 mib[WEIR_MIBS])
 {
 	memset(mib, 0, WEIR_MIBS * sizeof(*mib));
 	for (size_t i = 0; i < c->count; i++) {
 		const struct weir_queue_listener *l = counts_key(c, i);
 
-		if (l->netns == netns)
+		if (l->cookie == cookie)
 			queue_expect(counts_value(c, i), mib);
 	}
 }
@@ -39,12 +39,11 @@ int queue_kernel_begin(struct trace_run *run, const struct queue_reading *r)
 	for (size_t i = 0; !err && i < r->space_count; i++) {
 		const struct queue_space *s = &r->spaces[i];
 		struct weir_queue_space began;
-		__u64 netns = s->netns;
 
 		memcpy(began.kernel, s->kernel, sizeof(began.kernel));
-		expect(&r->before, s->netns, began.before);
-		expect(&r->after, s->netns, began.after);
-		err = bpf_map_update_elem(map, &netns, &began, BPF_ANY);
+		expect(&r->before, s->cookie, began.before);
+		expect(&r->after, s->cookie, began.after);
+		err = bpf_map_update_elem(map, &s->cookie, &began, BPF_ANY);
 		if (err)
 			err = fail(err, "cannot note the kernel's counters: %s", strerror(-err));
 	}
@@ -67,14 +66,14 @@ static json_t *counter_json(int i, const __u64 *kernel, const __u64 *least, cons
 
 static json_t *space_json(int map, const struct queue_reading *r, const struct queue_space *s)
 {
-	__u64 kernel[WEIR_MIBS], least[WEIR_MIBS], most[WEIR_MIBS], netns = s->netns, any = 0;
+	__u64 kernel[WEIR_MIBS], least[WEIR_MIBS], most[WEIR_MIBS], any = 0;
 	struct weir_queue_space began = {};
 	json_t *counters = json_array();
 
 	/* One that is not there came later, and began at 0. */
-	bpf_map_lookup_elem(map, &netns, &began);
-	expect(&r->before, s->netns, least);
-	expect(&r->after, s->netns, most);
+	bpf_map_lookup_elem(map, &s->cookie, &began);
+	expect(&r->before, s->cookie, least);
+	expect(&r->after, s->cookie, most);
 	for (int i = 0; i < WEIR_MIBS; i++) {
 		kernel[i] = s->kernel[i] - began.kernel[i];
 		least[i] = least[i] > began.after[i] ? least[i] - began.after[i] : 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -152,7 +153,8 @@ static int on_socket(void *arg, const struct weir_socket *s)
 		return -ENOMEM;
 	l = &r->sockets[r->socket_count++];
 	*l = (struct queue_sockets){
-		.listener = {.netns = s->ends.netns,
+		.listener = {.cookie = r->spaces[r->space_count - 1].cookie,
+			     .netns = s->ends.netns,
 			     .port = s->ends.local_port,
 			     .family = s->ends.family},
 		.count = 1,
@@ -180,6 +182,21 @@ static __u32 setting(const char *path)
 	return value;
 }
 
+/* Of the namespace that the thread is in. */
+static __u64 namespace_cookie(void)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(__u64);
+	__u64 cookie = 0;
+
+	if (fd < 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size))
+		cookie = 0;
+	close(fd);
+	return cookie;
+}
+
 static int on_space(void *arg, __u64 netns)
 {
 	struct queue_reading *r = arg;
@@ -189,6 +206,7 @@ static int on_space(void *arg, __u64 netns)
 		return -ENOMEM;
 	s = &r->spaces[r->space_count++];
 	*s = (struct queue_space){
+		.cookie = namespace_cookie(),
 		.netns = netns,
 		.somaxconn = setting("/proc/sys/net/core/somaxconn"),
 		.max_syn_backlog = setting("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
@@ -206,7 +224,7 @@ static int compare_spaces(const void *a, const void *b)
 {
 	const struct queue_space *x = a, *y = b;
 
-	return x->netns < y->netns ? -1 : x->netns > y->netns;
+	return x->cookie < y->cookie ? -1 : x->cookie > y->cookie;
 }
 
 static __u32 greater(__u32 a, __u32 b)
@@ -290,9 +308,9 @@ const struct queue_sockets *queue_sockets_of(const struct queue_reading *r,
 			       : NULL;
 }
 
-const struct queue_space *queue_space_of(const struct queue_reading *r, __u32 netns)
+const struct queue_space *queue_space_of(const struct queue_reading *r, __u64 cookie)
 {
-	struct queue_space wanted = {.netns = netns};
+	struct queue_space wanted = {.cookie = cookie};
 
 	return r->space_count ? bsearch(&wanted, r->spaces, r->space_count, sizeof(*r->spaces),
 					compare_spaces)

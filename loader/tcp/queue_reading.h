@@ -19,6 +19,7 @@ struct queue_sockets {
 };
 
 struct queue_space {
+	__u64 cookie;
 	__u32 netns;
 	__u32 somaxconn, max_syn_backlog, syncookies;
 	__u64 kernel[WEIR_MIBS];
@@ -36,7 +37,7 @@ struct queue_reading {
 	struct counts waiting;
 	struct queue_sockets *sockets; /* sorted by listener */
 	size_t socket_count;
-	struct queue_space *spaces; /* sorted by namespace */
+	struct queue_space *spaces; /* sorted by cookie */
 	size_t space_count;
 	__u64 ns;
 };
@@ -50,7 +51,7 @@ void queue_reading_free(struct queue_reading *r);
 
 const struct queue_sockets *queue_sockets_of(const struct queue_reading *r,
 					     const struct weir_queue_listener *listener);
-const struct queue_space *queue_space_of(const struct queue_reading *r, __u32 netns);
+const struct queue_space *queue_space_of(const struct queue_reading *r, __u64 cookie);
 struct queue_clients queue_clients_of(const struct queue_reading *r,
 				      const struct weir_queue_listener *listener);
 

@@ -36,6 +36,7 @@ enum weir_queue_count {
  * zero but for the namespace: WEIR_Q_OWN_SYNS. */
 struct weir_queue_listener {
 	__be32 address[4];
+	__u64 cookie; /* of the namespace: its inode may have been another's before */
 	__u32 netns;
 	__u16 port;
 	__u8 family; /* of the socket */
@@ -105,13 +106,13 @@ enum weir_queue_mib {
 	WEIR_MIBS,
 };
 
-/* Of a namespace when the tracer began, by its inode. One that came later has none. The tracer's own
+/* Of a namespace when the tracer began, by its cookie. One that came later has none. The tracer's own
  * sums were read before and after. */
 struct weir_queue_space {
 	__u64 kernel[WEIR_MIBS];
 	__u64 before[WEIR_MIBS], after[WEIR_MIBS];
 };
 
-_Static_assert(sizeof(struct weir_queue_listener) == 24, "a key without holes");
+_Static_assert(sizeof(struct weir_queue_listener) == 32, "a key without holes");
 
 #endif

@@ -48,6 +48,7 @@ static __always_inline void listener_of(struct weir_queue_listener *l, const str
 
 	common_ends(&ends, &sk->__sk_common);
 	__builtin_memcpy(l->address, ends.local, sizeof(l->address));
+	l->cookie = sk->__sk_common.skc_net.net->net_cookie;
 	l->netns = ends.netns;
 	l->port = ends.local_port;
 	l->family = ends.family;
