@@ -22,8 +22,10 @@ static __always_inline void key_of(struct weir_by_key *key, const struct sock_co
 		key->port = c->skc_num;
 	if (by.what & WEIR_BY_PEER_PORT)
 		key->peer_port = bpf_ntohs(c->skc_dport);
-	if (by.what & WEIR_BY_NETNS)
+	if (by.what & WEIR_BY_NETNS) {
 		key->netns = c->skc_net.net->ns.inum;
+		key->netns_cookie = c->skc_net.net->net_cookie;
+	}
 }
 
 #endif

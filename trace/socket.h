@@ -49,6 +49,7 @@ static __always_inline void common_ends(struct weir_ends *e, const struct sock_c
 	e->local_port = c->skc_num;
 	e->remote_port = bpf_ntohs(c->skc_dport);
 	e->netns = c->skc_net.net->ns.inum;
+	e->netns_cookie = c->skc_net.net->net_cookie;
 	if (c->skc_family == AF_INET) {
 		map_address(e->local, c->skc_rcv_saddr);
 		map_address(e->remote, c->skc_daddr);

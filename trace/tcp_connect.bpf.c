@@ -245,6 +245,7 @@ static __always_inline bool read_local(struct weir_ends *ends, __u64 socket)
 	if (!sk || !looks_like_tcp(sk))
 		return false;
 	ends->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	ends->netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 	ends->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
 		map_address(ends->local, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));

@@ -289,7 +289,8 @@ static __always_inline void find(struct tcp_sock *tp, __u8 now)
 static __always_inline bool went_out(const struct tcp_timewait_sock *tw, const struct weir_ends *e,
 				     const struct weir_port_walk *w)
 {
-	struct weir_port_service service = {.netns = e->netns, .port = e->local_port};
+	struct weir_port_service service = {
+		.netns_cookie = e->netns_cookie, .netns = e->netns, .port = e->local_port};
 
 	if (BPF_CORE_READ(tw, tw_sk.tw_tb, fastreuse) < 0)
 		return true;

@@ -24,8 +24,9 @@ struct weir_by_key {
 	__u16 port;
 	__u16 peer_port;
 	__u32 netns; /* inode */
+	__u64 netns_cookie;
 };
 
-_Static_assert(sizeof(struct weir_by_key) == 24, "no holes");
+_Static_assert(sizeof(struct weir_by_key) == 32, "no holes");
 
 #endif

@@ -81,6 +81,7 @@ struct weir_connect_event {
 
 /* The summary, by the server's port. */
 struct weir_connect_endpoint {
+	__u64 netns_cookie;
 	__u32 netns;
 	__u16 port;
 	__u8 role;
@@ -98,8 +99,8 @@ struct weir_connect_counts {
 	struct weir_connect_times phase[WEIR_CONNECT_PHASES];
 };
 
-_Static_assert(sizeof(struct weir_connect) == 104, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_connect) == 112, "a layout that is pinned");
 _Static_assert(sizeof(struct weir_connect_attempt) == 24, "a layout that is pinned");
-_Static_assert(sizeof(struct weir_connect_event) == 120, "no holes");
+_Static_assert(sizeof(struct weir_connect_event) == 128, "no holes");
 
 #endif

@@ -95,6 +95,6 @@ _Static_assert(sizeof(struct weir_drop_settings) == 48, "no holes");
 _Static_assert(sizeof(struct weir_drop_kind) == 16, "no holes");
 _Static_assert(sizeof(struct weir_drop_table) <= 32768,
 	       "the most that a value of each CPU may have");
-_Static_assert(sizeof(struct weir_drop_event) == 96, "no holes");
+_Static_assert(sizeof(struct weir_drop_event) == 104, "no holes");
 
 #endif

@@ -51,7 +51,7 @@ struct weir_life_event {
 };
 
 _Static_assert(sizeof(struct weir_life) == 32, "no holes");
-_Static_assert(sizeof(struct weir_life_event) == 136, "no holes");
+_Static_assert(sizeof(struct weir_life_event) == 144, "no holes");
 
 /* The summary. */
 struct weir_life_key {

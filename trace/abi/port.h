@@ -13,6 +13,7 @@
 #define WEIR_PORT_TICKS	     16
 
 struct weir_port_service {
+	__u64 netns_cookie;
 	__u32 netns;
 	__u16 port;
 	__u16 pad;
@@ -32,6 +33,7 @@ struct weir_port_destination {
 	__u16 port; /* remote */
 	__u8 family;
 	__u8 pad;
+	__u64 netns_cookie;
 };
 
 struct weir_port_destination_counts {
@@ -87,9 +89,9 @@ struct weir_port_room {
 	__u64 services, destinations;
 };
 
-_Static_assert(sizeof(struct weir_port_service) == 8, "a layout that is pinned");
-_Static_assert(sizeof(struct weir_port_destination) == 40, "a layout that is pinned");
-_Static_assert(sizeof(struct weir_port_socket) == 64, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_port_service) == 16, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_port_destination) == 48, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_port_socket) == 72, "a layout that is pinned");
 _Static_assert(sizeof(struct weir_port_walk) == 40, "a layout that is pinned");
 
 #endif

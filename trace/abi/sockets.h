@@ -28,6 +28,6 @@ struct weir_socket {
 	__u8 role;  /* enum weir_side, of a connection */
 };
 
-_Static_assert(sizeof(struct weir_socket) == 48 + 48 + 4 * 11 + 4, "no holes");
+_Static_assert(sizeof(struct weir_socket) == sizeof(struct weir_ends) + 48 + 4 * 11 + 4, "no holes");
 
 #endif

@@ -49,9 +49,10 @@ struct weir_ends {
 	__be32 remote[4];
 	__u16 local_port; /* host order; 0: not chosen yet, or given back */
 	__u16 remote_port;
-	__u32 netns; /* inode */
+	__u32 netns; /* inode, which another namespace may get */
 	__u8 family; /* 4 or 6, of the packets */
 	__u8 pad[7];
+	__u64 netns_cookie; /* which none has again: what is kept goes by it */
 };
 
 enum weir_side {
@@ -84,6 +85,6 @@ struct weir_trace_about {
 _Static_assert(sizeof(struct weir_trace_filter) == 176, "a layout that is pinned");
 _Static_assert(sizeof(struct weir_trace_config) == 184, "a layout that is pinned");
 _Static_assert(sizeof(struct weir_trace_about) == 200, "a layout that is pinned");
-_Static_assert(sizeof(struct weir_ends) == 48, "a layout that is pinned");
+_Static_assert(sizeof(struct weir_ends) == 56, "a layout that is pinned");
 
 #endif

@@ -6,10 +6,10 @@
 #include "../abi/connect.h"
 #include "../events.h"
 
+/* Where namespaces come and go, those that were silent longest make room. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, WEIR_CONNECT_ENDPOINTS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct weir_connect_endpoint);
 	__type(value, struct weir_connect_counts);
 } endpoints SEC(".maps");
@@ -55,7 +55,11 @@ static __always_inline void count_time(struct weir_connect_times *t, __u64 ns)
 /* A connection is made once: CPUs meet here seldom, and copies for each CPU would be a hundred KB. */
 static __always_inline struct weir_connect_counts *counts_of(const struct outcome *o)
 {
-	struct weir_connect_endpoint key = {.netns = o->ends.netns, .role = o->role};
+	struct weir_connect_endpoint key = {
+		.netns_cookie = o->ends.netns_cookie,
+		.netns = o->ends.netns,
+		.role = o->role,
+	};
 	static const struct weir_connect_counts none;
 	struct weir_connect_counts *n;
 

@@ -89,7 +89,8 @@ static __always_inline void lower(__u64 *count)
 
 static __always_inline struct weir_port_service service_key(const struct weir_port_socket *s)
 {
-	return (struct weir_port_service){.netns = s->to.netns, .port = s->to.port};
+	return (struct weir_port_service){
+		.netns_cookie = s->to.netns_cookie, .netns = s->to.netns, .port = s->to.port};
 }
 
 static __always_inline struct weir_port_service_counts *service_of(const struct weir_port_socket *s)
@@ -250,6 +251,7 @@ static __always_inline void set_established(struct weir_port_socket *s, bool est
 static __always_inline void describe(struct weir_port_socket *s, const struct weir_ends *ends)
 {
 	s->to.netns = ends->netns;
+	s->to.netns_cookie = ends->netns_cookie;
 	if (s->kind != WEIR_PORT_WENT) {
 		s->to.port = ends->local_port;
 		return;
