@@ -274,6 +274,13 @@ static __always_inline void learn_owner(struct sock *sk)
 	*slot = (__u64)sk;
 }
 
+/* The local port is chosen after SYN_SENT, when the record was made. */
+static __always_inline void not_wanted(const struct change *c)
+{
+	if (config.filter.port_ranges && c->from == TCP_SYN_SENT)
+		bpf_map_delete_elem(&sockets, &c->socket);
+}
+
 static __always_inline bool is_connection(const struct change *c)
 {
 	return c->from != TCP_LISTEN && c->from != TCP_CLOSE;
@@ -298,8 +305,10 @@ int BPF_PROG(weir_life_state, struct sock *sk, int from, int to)
 	if (!tp)
 		return 0;
 	ends_of(&ends, sk, tp);
-	if (!wanted(sk, &ends))
+	if (!wanted(sk, &ends)) {
+		not_wanted(&c);
 		return 0;
+	}
 	if (to == TCP_SYN_SENT) {
 		called(sk, &c);
 		return 0;
