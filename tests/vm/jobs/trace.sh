@@ -13,8 +13,8 @@ export WEIR WEIR_TIMEOUT=120
 # shellcheck source=tests/tcp/lib.sh
 . tests/tcp/lib.sh
 pair
-mapfile -t tracers < <(tracer_names)
-mapfile -t pinned < <(tracer_names .can_be_pinned)
+mapfile -t tracers <<<"$(tracer_names)"
+mapfile -t pinned <<<"$(tracer_names .can_be_pinned)"
 
 # Three connections of each kind, and one that is refused.
 some_traffic() {
