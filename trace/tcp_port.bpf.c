@@ -40,7 +40,8 @@ static __always_inline void connecting(struct sock *sk, const struct weir_ends *
 		return;
 	describe(&s, ends);
 	s.old_port = ends->local_port;
-	s.bound = sk->__sk_common.skc_num && is_bound(sk);
+	s.early = sk->__sk_common.skc_num != 0;
+	s.bound = s.early && is_bound(sk);
 	s.since_ns = bpf_ktime_get_ns();
 	enter((__u64)sk, &s);
 }
@@ -240,7 +241,7 @@ int weir_port_found(struct bpf_sock_ops *ctx)
 	if (!s || s->kind != WEIR_PORT_WENT || s->chosen)
 		return 1;
 	s->chosen = 1;
-	n = s->bound ? NULL : bpf_map_lookup_elem(&destinations, &s->to);
+	n = s->early ? NULL : bpf_map_lookup_elem(&destinations, &s->to);
 	if (n)
 		count_search(n, bpf_ktime_get_ns() - s->since_ns);
 	return 1;

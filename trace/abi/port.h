@@ -71,7 +71,8 @@ struct weir_port_socket {
 	__u8 established;
 	__u8 bound;
 	__u8 chosen; /* it has a port */
-	__u8 pad[2];
+	__u8 early;  /* which it had before connect(): there was no search */
+	__u8 pad;
 };
 
 struct weir_port_walk {
