@@ -76,9 +76,12 @@ def show(rows):
     print("| program | workload | events | ns | empty | net ns/event | target |")
     print("|---|---|--:|--:|--:|--:|--:|")
     for r in rows:
+        if r["events"] < FEWEST:
+            continue
         print("| %s %s | %s | %d | %s | %s | %s | %s |" % (
             r["tracer"], r["program"], r["workload"], r["events"], text(r["ns"]),
             text(r["empty_ns"]), text(r["net_ns"]), text(r["target_ns"], "%d")))
+    print("\nPrograms that ran less than %d times are left out." % FEWEST)
 
 
 def show_ratios(ratios):
