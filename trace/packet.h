@@ -37,9 +37,6 @@ struct ipv6hdr {
 
 #pragma clang attribute pop
 
-/* Lets memory be read without a call of a helper: 6.2 and newer. */
-extern void *bpf_rdonly_cast(void *memory, __u32 type) __ksym __weak;
-
 #define ETH_P_IP   0x0800
 #define ETH_P_IPV6 0x86dd
 

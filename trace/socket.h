@@ -13,6 +13,17 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+/* Lets memory be read without a call of a helper: 6.2 and newer. */
+extern void *bpf_rdonly_cast(const void *memory, __u32 type) __ksym __weak;
+
+/* Of a socket that is TCP's for sure, for reading: without a call, where the kernel can (6.2). */
+static __always_inline struct tcp_sock *tcp_of(struct sock *sk)
+{
+	if (bpf_rdonly_cast)
+		return bpf_rdonly_cast(sk, bpf_core_type_id_kernel(struct tcp_sock));
+	return bpf_skc_to_tcp_sock(sk);
+}
+
 /* Tracepoints of sockets fire for other protocols as well: SCTP, MPTCP. */
 static __always_inline bool is_tcp(const struct sock *sk)
 {

@@ -71,7 +71,7 @@ int BPF_PROG(weir_rtt, struct sock *sk)
 
 	if (is_filtered() && !is_wanted(sk))
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	if (!tp || !tp->srtt_us) /* nothing measured yet */
 		return 0;
 	us = tp->srtt_us >> 3;
