@@ -66,7 +66,7 @@ static __always_inline void connecting(struct sock *sk)
 {
 	struct weir_connect fresh = {.role = WEIR_CONNECT_ACTIVE};
 	__u64 thread = bpf_get_current_pid_tgid();
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp = tcp_of(sk);
 
 	if (passive())
 		bpf_map_delete_elem(&attempts, &thread);
@@ -153,7 +153,7 @@ static __always_inline void why_not(struct outcome *o, const struct sock *sk,
 
 static __always_inline void connected(struct sock *sk, const struct weir_connect *found, int to)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp = tcp_of(sk);
 	struct weir_connect record = *found;
 	struct outcome o = {};
 
@@ -335,7 +335,7 @@ static __always_inline bool synack_rtt(const struct tcp_sock *tp, __u64 *ns)
 static __always_inline void queued(struct sock *sk)
 {
 	struct weir_connect fresh = {.role = WEIR_CONNECT_PASSIVE};
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp = tcp_of(sk);
 
 	if (!tp || is_subflow(tp))
 		return;
@@ -442,7 +442,7 @@ int BPF_PROG(weir_first_read, struct sock *sk)
 /* Whatever comes now, it was accepted. */
 static __always_inline void tell_early(struct sock *sk, const struct weir_connect *found)
 {
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_sock *tp = tcp_of(sk);
 	struct weir_connect record = *found;
 	struct outcome o = {};
 

@@ -301,7 +301,7 @@ int BPF_PROG(weir_life_state, struct sock *sk, int from, int to)
 	}
 	if (to != TCP_SYN_SENT && to != TCP_ESTABLISHED && !(to == TCP_CLOSE && is_connection(&c)))
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	if (!tp)
 		return 0;
 	ends_of(&ends, sk, tp);

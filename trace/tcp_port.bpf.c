@@ -78,7 +78,7 @@ static __always_inline void begins(struct sock *sk, int from, int to)
 		leave(&socket, s);
 	if (to == TCP_ESTABLISHED && from != TCP_SYN_RECV)
 		return;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	if (!tp)
 		return;
 	ends_of(&ends, sk, tp);
@@ -125,7 +125,7 @@ static __always_inline bool found_no_port(struct sock *sk, int from,
 
 	if (from != TCP_SYN_SENT || s->chosen || s->bound || sk->sk_err)
 		return false;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	if (!tp)
 		return false;
 	port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);

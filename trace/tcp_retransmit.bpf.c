@@ -251,7 +251,7 @@ static __always_inline int on_retransmit(struct sock *sk, struct sk_buff *skb, i
 	struct tcp_sock *tp;
 	__u8 kind;
 
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	if (!tp)
 		return 0;
 	ends_of(&ends, sk, tp);
@@ -307,7 +307,7 @@ int BPF_PROG(weir_closed, struct sock *sk)
 		return 0;
 	if (!bpf_map_lookup_elem(&sockets, &socket))
 		return 0;
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	known = tp ? find_socket(socket, tp) : NULL;
 	n = known ? row_of(&known->key) : NULL;
 	if (n)

@@ -287,7 +287,7 @@ int BPF_PROG(weir_states, struct sock *sk, int from, int to)
 			born(sk);
 		return 0;
 	}
-	tp = bpf_skc_to_tcp_sock(sk);
+	tp = tcp_of(sk);
 	if (!tp)
 		return 0;
 	ends_of(&ends, sk, tp);
