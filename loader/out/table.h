@@ -45,10 +45,10 @@ struct column {
 };
 
 struct table {
-	const char *rows;    /* path of the array of rows; NULL: the document is the array */
-	const char *group;   /* field of a row that is an array of sub-rows, or NULL */
-	const char *note;    /* field of a row shown below it on a line of its own, never cut */
-	const char *list;    /* field of a row that is an array of texts, shown below it a line each */
+	const char *rows;  /* path of the array of rows; NULL: the document is the array */
+	const char *group; /* field of a row that is an array of sub-rows, or NULL */
+	const char *note;  /* field of a row shown below it on a line of its own, never cut */
+	const char *list; /* field of a row that is an array of texts, shown below it a line each */
 	const char *heading; /* line above the titles, or NULL */
 	const char *empty;   /* line instead of a table without rows; NULL: nothing at all */
 	int most;	     /* rows shown; a line says how many more there are; 0: all */

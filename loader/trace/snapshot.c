@@ -70,8 +70,8 @@ static int read_namespace(void *data)
 	int err = v->enter ? v->enter(v->arg, netdev_namespace()) : 0;
 
 	return err < 0 ? err
-		       : iterator_read(bpf_link__fd(v->snapshot->link), "TCP sockets", sizeof(struct weir_socket),
-				       tell, v);
+		       : iterator_read(bpf_link__fd(v->snapshot->link), "TCP sockets",
+				       sizeof(struct weir_socket), tell, v);
 }
 
 int snapshot_visit(struct snapshot *snapshot, int (*enter)(void *arg, __u64 netns), snapshot_fn *fn,

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck disable=SC2016
 # weir tcp retransmit: a wire loses chosen segments, so that it is known what must be sent again and why.
 # Lines and counts are compared with what the wire saw twice, and with the kernel's counters.
 #

@@ -6,7 +6,7 @@
 #include "trace.h"
 
 #define WEIR_CONNECT_SOCKETS   32768 /* on their way: none stays here once it is made */
-#define WEIR_CONNECT_ATTEMPTS  1024 /* threads, before the first SYN */
+#define WEIR_CONNECT_ATTEMPTS  1024  /* threads, before the first SYN */
 #define WEIR_CONNECT_ENDPOINTS 4096
 
 enum {

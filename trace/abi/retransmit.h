@@ -53,7 +53,8 @@ struct weir_retransmit_socket {
 	__u32 pad;
 };
 
-_Static_assert(sizeof(struct weir_retransmit_event) == 16 + sizeof(struct weir_ends) + 16 + 28 + 4, "no holes");
+_Static_assert(sizeof(struct weir_retransmit_event) == 16 + sizeof(struct weir_ends) + 16 + 28 + 4,
+	       "no holes");
 _Static_assert(sizeof(struct weir_retransmit_socket) == 56, "no holes");
 
 #endif

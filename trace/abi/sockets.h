@@ -13,7 +13,7 @@ struct weir_socket {
 	__u64 address; /* of the socket, as tracepoints know it; of mini-sockets their own */
 	__u64 cgroup;  /* id; 0: a mini-socket */
 	__u64 bytes_acked, bytes_received; /* of the applications: without SYN and FIN */
-	__u64 bytes_sent, bytes_retrans; /* bytes_retrans is a part of bytes_sent */
+	__u64 bytes_sent, bytes_retrans;   /* bytes_retrans is a part of bytes_sent */
 	__u32 segs_out, data_segs_out;
 	__u32 retransmits; /* in all */
 	__u32 srtt_us;	   /* not multiplied */
@@ -28,6 +28,7 @@ struct weir_socket {
 	__u8 role;  /* enum weir_side, of a connection */
 };
 
-_Static_assert(sizeof(struct weir_socket) == sizeof(struct weir_ends) + 48 + 4 * 11 + 4, "no holes");
+_Static_assert(sizeof(struct weir_socket) == sizeof(struct weir_ends) + 48 + 4 * 11 + 4,
+	       "no holes");
 
 #endif

@@ -47,6 +47,7 @@ struct weir_state_counts {
 };
 
 _Static_assert(sizeof(struct weir_state) == 40, "a layout that is pinned");
-_Static_assert(sizeof(struct weir_state_event) == 32 + sizeof(struct weir_ends) + 20 + 4, "no holes");
+_Static_assert(sizeof(struct weir_state_event) == 32 + sizeof(struct weir_ends) + 20 + 4,
+	       "no holes");
 
 #endif

@@ -122,8 +122,10 @@ static int check(const struct tcp_options *o, const struct tcp_command *command)
 			"--pin returns at once: -i, -d, -c, --summary and --overhead belong to "
 			"--pinned");
 	if (o->pinning == PIN && o->showing)
-		return misuse("--pin returns at once: what decides how to show belongs to --pinned");
-	if (o->pinning == UNPIN && (paced || o->showing || o->summary || o->overhead || o->filtered))
+		return misuse(
+			"--pin returns at once: what decides how to show belongs to --pinned");
+	if (o->pinning == UNPIN &&
+	    (paced || o->showing || o->summary || o->overhead || o->filtered))
 		return misuse("--unpin stands alone");
 	if (o->pinning == PINNED && o->filtered)
 		return misuse("filters belong to --pin: what it left out was not collected");
