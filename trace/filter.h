@@ -5,8 +5,6 @@
 
 #include "socket.h"
 
-#define CGROUP_LEVELS 16 /* below the root, as far as filters look */
-
 /* The first constant of each object, where the loader finds it again: without a value it would lie behind
  * those that are used earlier. */
 const volatile struct weir_trace_config config = {};
@@ -62,7 +60,7 @@ static __always_inline bool below_wanted(struct cgroup *cgroup)
 	int level = BPF_CORE_READ(cgroup, level);
 	struct cgroup *at;
 
-	for (int i = 0; i < CGROUP_LEVELS; i++) {
+	for (int i = 0; i < WEIR_CGROUP_LEVELS; i++) {
 		if (i > level || bpf_core_read(&at, sizeof(at), &cgroup->ancestors[i]))
 			return false;
 		if (BPF_CORE_READ(at, kn, id) == config.filter.cgroup)

@@ -209,7 +209,7 @@ static __always_inline bool in_wanted_cgroup(void)
 {
 	if (!config.filter.cgroup)
 		return true;
-	for (int level = 0; level < CGROUP_LEVELS; level++)
+	for (int level = 0; level < WEIR_CGROUP_LEVELS; level++)
 		if (bpf_get_current_ancestor_cgroup_id(level) == config.filter.cgroup)
 			return true;
 	return false;

@@ -193,12 +193,31 @@ int filter_netns(struct weir_trace_filter *f, const char *text)
 	return 0;
 }
 
+/* How deep it lies, as seen from here. */
+static int level_of(const struct cgroup *c)
+{
+	char name[PATH_MAX];
+	int level = 0;
+
+	if (cgroup_name(c->id, name, sizeof(name))) {
+		forget_failure();
+		return 0;
+	}
+	for (const char *at = name; *at; at++)
+		level += at[0] == '/' && at[1];
+	return level;
+}
+
 int filter_cgroup(struct weir_trace_filter *f, const char *text, struct cgroup *c)
 {
 	int err = cgroup_open(c, text);
 
 	if (err)
 		return err;
+	if (level_of(c) >= WEIR_CGROUP_LEVELS)
+		return misuse(
+			"--cgroup %s: filters look no deeper than %d levels; name one above it",
+			text, WEIR_CGROUP_LEVELS - 1);
 	f->cgroup = c->id;
 	return 0;
 }

@@ -167,6 +167,19 @@ int trace_open_pinned(struct trace_run *run, const struct tracer *tracer, const 
 	return err;
 }
 
+bool trace_is_pinned(const struct trace_run *run)
+{
+	struct weir_trace_about about;
+	char path[PATH_MAX + 16];
+	int err;
+
+	snprintf(path, sizeof(path), "%s/about", run->pins);
+	err = pin_read(path, &about, sizeof(about));
+	if (err && err != -ENOENT)
+		forget_failure();
+	return !err && about.started_ns == run->about.started_ns;
+}
+
 int trace_unpin(const struct tracer *tracer, struct instance *in)
 {
 	const char *dir = directory(in, tracer);

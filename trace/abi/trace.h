@@ -11,10 +11,11 @@
 /* Raise when a map, a key or a value of any tracer changes: pins of another number are refused. */
 #define WEIR_TRACE_SCHEMA 1
 
-#define WEIR_TRACE_RANGES 16 /* of ports in a filter */
-#define WEIR_COMM	  16 /* TASK_COMM_LEN */
-#define WEIR_ERRNO_MAX	  4095
-#define WEIR_LOG2_SLOTS	  32 /* slot n counts values from 2^n to 2^(n+1) - 1, slot 0 also 0 */
+#define WEIR_TRACE_RANGES  16 /* of ports in a filter */
+#define WEIR_CGROUP_LEVELS 16 /* from the root on, as far as filters look */
+#define WEIR_COMM	   16 /* TASK_COMM_LEN */
+#define WEIR_ERRNO_MAX	   4095
+#define WEIR_LOG2_SLOTS	   32 /* slot n counts values from 2^n to 2^(n+1) - 1, slot 0 also 0 */
 
 struct weir_trace_ports {
 	__u16 from, to; /* both included, host order */

@@ -148,6 +148,9 @@ static int show_intervals(struct session *s, double interval)
 		json_decref(s->command->summary(&s->run, interval));
 	ticker_start(&s->ticker, interval);
 	while (!err && !is_over(s) && ticker_wait(&s->ticker)) {
+		if (s->run.pinned && !trace_is_pinned(&s->run))
+			return fail(-ENODEV, "'%s' collects no more: it was unpinned",
+				    s->command->tracer->name);
 		now = clock_now_ns();
 		err = show_summary(s, (now - before) / 1e9, (now - before) / 1e9);
 		before = now;
