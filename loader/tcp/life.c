@@ -248,10 +248,10 @@ static json_t *summary_row(const struct weir_life_key *key, const struct weir_li
 	json_object_set_new(row, "bytes_sent", json_integer(n->sent));
 	json_object_set_new(row, "bytes_received", json_integer(n->received));
 	json_object_set_new(row, "connections_timed", json_integer(n->timed));
-	json_object_set_new(row, "duration_mean_us",
+	json_object_set_new(row, "duration_us_mean",
 			    n->timed ? json_real(n->total_ns / 1e3 / n->timed) : json_null());
-	json_object_set_new(row, "duration_p50_us", microseconds(log2_quantile(n->slot, 0.5)));
-	json_object_set_new(row, "duration_p99_us", microseconds(log2_quantile(n->slot, 0.99)));
+	json_object_set_new(row, "duration_us_p50", microseconds(log2_quantile(n->slot, 0.5)));
+	json_object_set_new(row, "duration_us_p99", microseconds(log2_quantile(n->slot, 0.99)));
 	json_object_set_new(row, "segments_out", json_integer(n->segs_out));
 	json_object_set_new(row, "data_segments_out", json_integer(n->data_segs_out));
 	json_object_set_new(row, "retransmitted_segments", json_integer(n->retransmits));

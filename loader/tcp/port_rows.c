@@ -100,7 +100,7 @@ static void add_searches(json_t *row, const struct weir_port_destination_counts 
 		slot[i] = since(n->search_slot[i], before, first + i);
 	p99 = log2_quantile(slot, 0.99);
 	json_object_set_new(row, "searches", json_integer(searches));
-	json_object_set_new(row, "search_us_average",
+	json_object_set_new(row, "search_us_mean",
 			    number_or_null(searches ? ns / 1e3 / searches : NAN));
 	json_object_set_new(row, "search_us_p99", number_or_null(p99 > most ? most : p99));
 	json_object_set_new(row, "search_us_max", number_or_null(n->searches ? most : NAN));

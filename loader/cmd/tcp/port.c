@@ -26,7 +26,7 @@ static const struct column destination_columns[] = {
 	COLUMN("time_wait", "Time wait", UNIT_COUNT),
 	COLUMN("bound", "Bound", UNIT_COUNT),
 	COLUMN("failed_no_port", "No port", UNIT_COUNT, .mark = MARK_ALARM),
-	COLUMN("search_us_average", "Search", UNIT_US),
+	COLUMN("search_us_mean", "Search", UNIT_US),
 	COLUMN("search_us_p99", "p99", UNIT_US),
 	COLUMN("search_us_max", "Max", UNIT_US),
 	COLUMN("netns_inode", "Netns", UNIT_NUMBER),
