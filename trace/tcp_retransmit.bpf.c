@@ -294,18 +294,17 @@ int BPF_PROG(weir_synack, struct sock *sk, struct request_sock *req)
 	return 0;
 }
 
-/* What a connection sent until its end. */
-SEC("tp_btf/tcp_destroy_sock")
-int BPF_PROG(weir_closed, struct sock *sk)
+/* What a connection sent until its end. Behind that it is met by no walk, though a process may have it open
+ * for long, and connect() to nowhere begins its counters anew. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(weir_closed, struct sock *sk, int from, int to)
 {
 	struct weir_retransmit_socket *known;
 	struct weir_retransmit_counts *n;
 	__u64 socket = (__u64)sk;
 	struct tcp_sock *tp;
 
-	if (!config.counted)
-		return 0;
-	if (!bpf_map_lookup_elem(&sockets, &socket))
+	if (to != TCP_CLOSE || !bpf_map_lookup_elem(&sockets, &socket))
 		return 0;
 	tp = tcp_of(sk);
 	known = tp ? find_socket(socket, tp) : NULL;

@@ -123,7 +123,7 @@ summing=$tracing
 "$WEIR" -j -n "$client" tcp retransmit --pinned -i 0.2 >"$SCRATCH/watching" &
 watching=$!
 
-talk 5001 10.9.5.2
+talk 5001 10.9.5.2 --disconnect
 talk 5002 10.9.5.2
 talk 5003 10.9.5.2 --segments 5
 talk 5004 fd09:5::2 --segments 8

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Connections of which it is known when which segment is sent: rounds of one byte, then a burst."""
 import argparse
+import ctypes
 import os
 import select
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -69,6 +71,9 @@ def talk(a):
     if a.segments:
         await_line(s)
     print("done", s.getsockname()[1], flush=True)
+    if a.disconnect:
+        nowhere = struct.pack("H14x", socket.AF_UNSPEC)
+        ctypes.CDLL(None).connect(s.fileno(), nowhere, len(nowhere))
     signal.sigwait([signal.SIGTERM])
 
 
@@ -85,6 +90,7 @@ def main():
     v.add_argument("--rounds", type=int, default=4)
     v.add_argument("--segments", type=int, default=0)
     v.add_argument("--small", action="store_true", help="behind it a small one, which Nagle holds back")
+    v.add_argument("--disconnect", action="store_true", help="then, by connect(), which keeps the socket")
     v.add_argument("--after", metavar="FILE", help="when there is one")
     a = p.parse_args()
     a.run(a)
