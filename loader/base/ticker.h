@@ -20,5 +20,7 @@ struct ticker {
 void ticker_start(struct ticker *ticker, double seconds);
 /* Returns false when the user wants the command to end. */
 bool ticker_wait(struct ticker *ticker);
+/* The same, with work to do every `step` seconds meanwhile; what it returns but 0 ends the wait: false. */
+bool ticker_wait_doing(struct ticker *ticker, double step, int (*work)(void *arg), void *arg);
 
 #endif

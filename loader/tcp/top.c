@@ -13,7 +13,7 @@
 #include "loader/out/out.h"
 #include "top_sockets.h"
 
-#define ENDED_ROOM (16u << 20) /* bytes of events: 100000 ends between two looks */
+#define ENDED_ROOM (16u << 20) /* bytes of events: 100000 ends between two times they are taken */
 
 struct own {
 	struct top_sockets *sockets;
@@ -247,7 +247,8 @@ static json_t *summary_of(struct top_use *uses, size_t count, enum top_by by, do
 	}
 	for (size_t i = 0; i < count; i++)
 		add(&total, &uses[i]);
-	qsort(uses, count, sizeof(*uses), compare[by]);
+	if (count)
+		qsort(uses, count, sizeof(*uses), compare[by]);
 	n = sum_up(sums, uses, count, by);
 	qsort(sums, n, sizeof(*sums), most_first);
 	for (size_t i = 0; i < n; i++)
@@ -266,6 +267,13 @@ static size_t only_of(struct top_use *uses, size_t count, __u32 pid)
 		if (!pid || uses[i].owner.pid == pid)
 			uses[kept++] = uses[i];
 	return kept;
+}
+
+int top_meanwhile(struct trace_run *run)
+{
+	struct own *own = run->own;
+
+	return top_sockets_take_ended(own->sockets);
 }
 
 json_t *top_summary(struct trace_run *run, double seconds)

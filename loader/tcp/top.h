@@ -21,5 +21,8 @@ extern const struct tracer tracer_top;
 int top_by_parse(enum top_by *by, const char *text);
 /* What was moved since the last call: {"by", "total", "rows"}, those with most bytes first. */
 json_t *top_summary(struct trace_run *run, double seconds);
+/* Between summaries, now and then: there is not room for all that end in a long interval. 0 or < 0 with a
+ * fail() line. */
+int top_meanwhile(struct trace_run *run);
 
 #endif

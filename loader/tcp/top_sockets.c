@@ -239,14 +239,19 @@ static int carry_over(struct top_sockets *t)
 	return err;
 }
 
+int top_sockets_take_ended(struct top_sockets *t)
+{
+	return trace_lines_poll(t->lines);
+}
+
 long top_sockets_look(struct top_sockets *t, struct top_use **uses)
 {
 	int err;
 
-	t->now.count = t->ended.count = t->use_count = 0;
+	t->now.count = t->use_count = 0;
 	err = snapshot_read(t->snapshot, on_socket, t);
 	if (!err)
-		err = trace_lines_poll(t->lines);
+		err = top_sockets_take_ended(t);
 	sort(&t->now);
 	if (!err)
 		err = settle_ended(t);
@@ -254,6 +259,7 @@ long top_sockets_look(struct top_sockets *t, struct top_use **uses)
 		err = settle_living(t);
 	if (!err)
 		err = carry_over(t);
+	t->ended.count = 0;
 	*uses = t->use;
 	return err ? err : (long)t->use_count;
 }

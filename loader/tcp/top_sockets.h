@@ -28,5 +28,7 @@ void top_sockets_close(struct top_sockets *sockets);
 /* What was used since the last look, in an array that the caller may reorder and that stays valid until the
  * next; their count, or < 0 with a fail() line. */
 long top_sockets_look(struct top_sockets *sockets, struct top_use **uses);
+/* Takes the events of those that ended, for the next look. 0 or < 0 with a fail() line. */
+int top_sockets_take_ended(struct top_sockets *sockets);
 
 #endif

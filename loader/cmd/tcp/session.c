@@ -29,6 +29,7 @@ struct session {
 	__u64 began_ns; /* of showing */
 	bool lines;	/* not summaries */
 	long shown;
+	int err; /* of what was done while a summary was waited for */
 };
 
 static double elapsed(const struct session *s)
@@ -138,6 +139,21 @@ static int show_summary(struct session *s, double seconds, double since)
 	return err ? err : is_enough(s) ? DONE : 0;
 }
 
+static int do_meanwhile(void *arg)
+{
+	struct session *s = arg;
+
+	s->err = s->command->meanwhile(&s->run);
+	return s->err;
+}
+
+/* Returns false at the end, and where what is to be done meanwhile fails. */
+static bool wait_for_summary(struct session *s)
+{
+	return s->command->meanwhile ? ticker_wait_doing(&s->ticker, POLL_SECONDS, do_meanwhile, s)
+				     : ticker_wait(&s->ticker);
+}
+
 /* Every interval what came in it. */
 static int show_intervals(struct session *s, double interval)
 {
@@ -147,7 +163,7 @@ static int show_intervals(struct session *s, double interval)
 	if (s->run.pinned)
 		json_decref(s->command->summary(&s->run, interval));
 	ticker_start(&s->ticker, interval);
-	while (!err && !is_over(s) && ticker_wait(&s->ticker)) {
+	while (!err && !is_over(s) && wait_for_summary(s)) {
 		if (s->run.pinned && !trace_is_pinned(&s->run))
 			return fail(-ENODEV, "'%s' collects no more: it was unpinned",
 				    s->command->tracer->name);
@@ -155,6 +171,7 @@ static int show_intervals(struct session *s, double interval)
 		err = show_summary(s, (now - before) / 1e9, (now - before) / 1e9);
 		before = now;
 	}
+	err = err ?: s->err;
 	if (err != -EPIPE)
 		return err;
 	forget_failure();
@@ -166,10 +183,10 @@ static int show_total(struct session *s)
 {
 	if ((!s->run.pinned && !s->command->at_once) || s->options.seconds) {
 		ticker_start(&s->ticker, POLL_SECONDS);
-		while (!is_over(s) && ticker_wait(&s->ticker))
+		while (!is_over(s) && wait_for_summary(s))
 			;
 	}
-	return show_summary(s, 0, (clock_now_ns() - s->run.about.started_ns) / 1e9);
+	return s->err ?: show_summary(s, 0, (clock_now_ns() - s->run.about.started_ns) / 1e9);
 }
 
 /* ---- the run ---- */

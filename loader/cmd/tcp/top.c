@@ -119,6 +119,7 @@ int cmd_tcp_top(struct args *args)
 		.tables = &table,
 		.table_count = 1,
 		.summary = summary,
+		.meanwhile = top_meanwhile,
 		.interval = 1,
 		.option = option,
 		.settings = &settings.top,
