@@ -7,9 +7,10 @@
 #include "bytes.h"
 #include "events.h"
 
-#define EPIPE	   32
-#define ECONNRESET 104
-#define ETIMEDOUT  110
+#define EPIPE	     32
+#define ECONNABORTED 103
+#define ECONNRESET   104
+#define ETIMEDOUT    110
 
 #define RCV_SHUTDOWN 1
 #define SETTLED	     4096
@@ -138,7 +139,8 @@ static __always_inline void whose(struct weir_life_event *e, struct sock *sk)
 		e->role = life->role;
 		bpf_map_delete_elem(&sockets, &e->socket);
 	}
-	if (!e->owner.pid && held_by_process(sk))
+	/* tcp_abort(), for `ss -K`, notes its error before it closes. */
+	if (!e->owner.pid && held_by_process(sk) && sk->sk_err != ECONNABORTED)
 		owner_here(&e->owner);
 	if (!e->since_ns)
 		tally_add(unknown);
