@@ -30,9 +30,12 @@ struct reading {
 
 /* ---- services ---- */
 
+/* One that was forgotten and came again has counted less since. */
 static __u64 since(__u64 now, const __u64 *before, size_t index)
 {
-	return now - (before ? before[index] : 0);
+	__u64 was = before ? before[index] : 0;
+
+	return now - (was <= now ? was : 0);
 }
 
 #define SINCE(now, before, type, field) \
