@@ -5,8 +5,9 @@
 
 #include "trace.h"
 
-#define WEIR_STATE_SOCKETS_SHIFT 17
-#define WEIR_STATE_SOCKETS	 (1 << WEIR_STATE_SOCKETS_SHIFT)
+#define WEIR_STATE_SOCKETS     131072 /* older than the tracer */
+#define WEIR_STATE_SLOTS_SHIFT 18
+#define WEIR_STATE_SLOTS       (1 << WEIR_STATE_SLOTS_SHIFT)
 
 /* Of a socket that lives. */
 struct weir_state {
