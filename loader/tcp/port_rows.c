@@ -109,6 +109,18 @@ static void add_searches(json_t *row, const struct weir_port_destination_counts 
 	json_object_set_new(row, "search_us_max", number_or_null(n->searches ? most : NAN));
 }
 
+static const char *advice(bool full, double percent)
+{
+	if (full)
+		return "connect() finds no free port: take more addresses, widen "
+		       "ip_local_port_range, or use connections again";
+	if (percent >= 100)
+		return "no port is left but those in TIME_WAIT: connect() fails unless "
+		       "net.ipv4.tcp_tw_reuse lets it take these over; let the other side close "
+		       "first, or use connections again";
+	return "half of the ports are taken: from here on each search for a free one takes longer";
+}
+
 static void add_use(json_t *row, const struct weir_port_destination_counts *n, __u64 waiting,
 		    __u32 ports, __u64 failed)
 {
@@ -125,13 +137,7 @@ static void add_use(json_t *row, const struct weir_port_destination_counts *n, _
 							 : half ? "warn"
 								: "ok"));
 	if (half)
-		json_object_set_new(
-			row, "advice",
-			json_string(
-				full ? "connect() finds no free port: take more addresses, widen "
-				       "ip_local_port_range, or use connections again"
-				     : "half of the ports are taken: from here on each search for a "
-				       "free one takes longer"));
+		json_object_set_new(row, "advice", json_string(advice(full, percent)));
 }
 
 static json_t *destination_row(const struct reading *r, size_t i)

@@ -136,7 +136,7 @@ struct sum {
 	__u64 living, ended;
 	__u64 measured; /* of both, with a known RTT */
 	__u64 rtt_us;	/* of these, added up */
-	__u32 rtt_max_us;
+	__u32 rtt_us_max;
 };
 
 static void add(struct sum *s, const struct top_use *u)
@@ -151,8 +151,8 @@ static void add(struct sum *s, const struct top_use *u)
 		return;
 	s->measured++;
 	s->rtt_us += u->srtt_us;
-	if (u->srtt_us > s->rtt_max_us)
-		s->rtt_max_us = u->srtt_us;
+	if (u->srtt_us > s->rtt_us_max)
+		s->rtt_us_max = u->srtt_us;
 }
 
 static size_t sum_up(struct sum *sums, const struct top_use *uses, size_t count, enum top_by by)
@@ -227,10 +227,10 @@ static json_t *row_of(const struct sum *s, enum top_by by, double seconds)
 	json_object_set_new(row, "retransmitted_segments", json_integer(s->retransmits));
 	json_object_set_new(row, "retransmitted_percent",
 			    life_retransmitted_percent(s->retransmits, s->segs_out));
-	json_object_set_new(row, "rtt_mean_us",
+	json_object_set_new(row, "rtt_us_mean",
 			    s->measured ? json_real((double)s->rtt_us / s->measured) : json_null());
-	json_object_set_new(row, "rtt_max_us",
-			    s->measured ? json_integer(s->rtt_max_us) : json_null());
+	json_object_set_new(row, "rtt_us_max",
+			    s->measured ? json_integer(s->rtt_us_max) : json_null());
 	return row;
 }
 

@@ -42,7 +42,7 @@ check "a process for each" talk fd09::2 81 --mode "$ALL" --size 3000 --reply 150
 check "one lives through several intervals" talk_later long "$TRUTH" 10.9.0.2 81 --size 500000
 long=$talking
 open() { # NAME NUMBER
-	jq -se ".[-1].total.connections == $2 and all(.[-1].rows[]; .rtt_mean_us > 0)" "$SCRATCH/$1"
+	jq -se ".[-1].total.connections == $2 and all(.[-1].rows[]; .rtt_us_mean > 0)" "$SCRATCH/$1"
 }
 check "it and the older one are open" await 20 open process 2
 check "with their processes" jq -se '.[-1].rows | map(select(.connections > 0)) | length == 2 and

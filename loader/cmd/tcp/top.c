@@ -42,8 +42,8 @@ static const struct column counts[] = {
 	COLUMN("connections", "Open", UNIT_COUNT),
 	COLUMN("connections_ended", "Ended", UNIT_COUNT),
 	COLUMN("retransmitted_percent", "Again", UNIT_PERCENT, .mark = MARK_ALARM),
-	COLUMN("rtt_mean_us", "RTT", UNIT_US),
-	COLUMN("rtt_max_us", "max", UNIT_US),
+	COLUMN("rtt_us_mean", "RTT", UNIT_US),
+	COLUMN("rtt_us_max", "max", UNIT_US),
 };
 
 static const struct table keys[] = {
