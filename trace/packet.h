@@ -23,6 +23,7 @@ struct sk_buff {
 	int skb_iif;
 	__be16 protocol;
 	__u16 network_header;
+	__u16 transport_header;
 	unsigned int tail; /* an offset: all machines are of 64 bits */
 	unsigned char *head;
 };

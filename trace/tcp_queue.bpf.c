@@ -73,11 +73,11 @@ static __always_inline void fill(struct weir_queue_slot *s, struct tcp_sock *tp,
 	s->both_full = 0;
 }
 
-static __always_inline void look_at(struct __sk_buff *skb, struct tcp_sock *tp)
+static __always_inline void look_at(struct weir_queue_slot *s, struct __sk_buff *skb,
+				    struct tcp_sock *tp)
 {
 	const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
 	struct weir_ends ends = {};
-	struct weir_queue_slot *s;
 	bool half_open = false;
 	__u8 flags;
 
@@ -86,11 +86,9 @@ static __always_inline void look_at(struct __sk_buff *skb, struct tcp_sock *tp)
 	if (!is_syn(flags) && !(is_last_ack(flags) && accept_full(sk)))
 		return;
 	ends.netns = sk->__sk_common.skc_net.net->ns.inum;
-	s = wanted_ends(&ends) ? slot() : NULL;
-	if (!s)
+	ends.netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
+	if (!wanted_ends(&ends))
 		return;
-	if (s->open)
-		settle(s);
 	listener_of(&s->listener, sk);
 	if (tp->inet_conn.icsk_accept_queue.qlen.counter > 0)
 		half_open = is_half_open(skb, &ends);
@@ -115,13 +113,18 @@ SEC("cgroup_skb/ingress")
 int weir_queue_in(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
+	struct weir_queue_slot *s;
 	struct tcp_sock *tp;
 
 	if (!sk || sk->state != TCP_LISTEN)
 		return 1;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp)
-		look_at(skb, tp);
+	s = tp ? slot() : NULL;
+	if (!s)
+		return 1;
+	if (s->open)
+		settle(s);
+	look_at(s, skb, tp);
 	return 1;
 }
 
@@ -157,6 +160,20 @@ static __always_inline void established(struct bpf_sock_ops *ctx)
 		came_in(&ends, bpf_ktime_get_ns());
 }
 
+/* On this address again: its row is no longer for others. */
+static __always_inline void listens(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct weir_queue_listener l;
+	struct tcp_sock *tp;
+
+	tp = sk ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (!tp)
+		return;
+	listener_of(&l, &tp->inet_conn.icsk_inet.sk);
+	bpf_map_delete_elem(&gone, &l);
+}
+
 /* The answer stays what other programs made it: the kernel takes 0 for 'nobody minds'. */
 SEC("sockops")
 int weir_queue_admit(struct bpf_sock_ops *ctx)
@@ -165,6 +182,8 @@ int weir_queue_admit(struct bpf_sock_ops *ctx)
 		admitted(ctx);
 	else if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && acks_dropped)
 		established(ctx);
+	else if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB && config.counted)
+		listens(ctx);
 	return 1;
 }
 
@@ -190,28 +209,62 @@ static __always_inline bool may_be_overflow(enum skb_drop_reason reason)
 	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED);
 }
 
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(weir_queue_drop, struct sk_buff *skb, void *location, enum skb_drop_reason reason)
+static __always_inline bool is_refusal(enum skb_drop_reason reason)
 {
-	struct weir_queue_slot *s;
+	if (reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_SOCKET_FILTER))
+		return true;
+	return bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_SECURITY_HOOK) &&
+	       reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_SECURITY_HOOK);
+}
 
-	if (!may_be_overflow(reason))
-		return 0;
-	s = slot();
-	if (!s || !s->open || s->skb != (__u64)skb)
-		return 0;
-	if (!is_ack(s->expected)) {
-		settle(s); /* a kernel that tells of dropped SYNs, too */
-		return 0;
+/* Most kernels do not tell of a SYN that a queue drops; of one that never gets to the queues they do. */
+static __always_inline void syn_freed(struct weir_queue_slot *s, enum skb_drop_reason reason)
+{
+	if (may_be_overflow(reason)) {
+		settle(s);
+		return;
 	}
-	if (!overflowed(s))
-		return 0;
 	s->open = 0;
+	take_back(s);
+	if (is_refusal(reason))
+		count_packet(s, WEIR_Q_REFUSED);
+}
+
+static __always_inline void ack_freed(struct weir_queue_slot *s, enum skb_drop_reason reason)
+{
+	s->open = 0;
+	if (!may_be_overflow(reason) || !overflowed(s))
+		return;
 	count_packet(s, s->expected);
 	if (!s->reset)
 		begin_waiting(s);
 	acks_dropped = 1;
 	tell_drop(s, s->expected);
+}
+
+/* The memory of a packet that is gone is soon that of another one. */
+static __always_inline bool is_packet_of(const struct weir_queue_slot *s, const struct sk_buff *skb)
+{
+	struct tcp_header tcp;
+
+	return !bpf_probe_read_kernel(&tcp, sizeof(tcp), skb->head + skb->transport_header) &&
+	       bpf_ntohs(tcp.source) == s->ends.remote_port &&
+	       bpf_ntohs(tcp.destination) == s->ends.local_port;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(weir_queue_drop, struct sk_buff *skb, void *location, enum skb_drop_reason reason)
+{
+	struct weir_queue_slot *s = slot();
+
+	if (!s || !s->open || s->skb != (__u64)skb)
+		return 0;
+	if (!is_packet_of(s, skb))
+		settle(s);
+	else if (is_ack(s->expected))
+		ack_freed(s, reason);
+	else
+		syn_freed(s, reason);
 	return 0;
 }
 
@@ -231,7 +284,7 @@ int BPF_PROG(weir_queue_rst, const struct sock *sk, const struct sk_buff *skb)
 {
 	struct weir_queue_slot *s = slot();
 
-	if (s && s->open && s->skb == (__u64)skb)
+	if (s && s->open && s->skb == (__u64)skb && is_ack(s->expected))
 		s->reset = 1;
 	return 0;
 }
@@ -265,5 +318,24 @@ int BPF_PROG(weir_queue_syn, struct sock *sk)
 	nobody.netns = net->ns.inum;
 	if (!config.filter.netns || config.filter.netns == nobody.netns)
 		count(&nobody, WEIR_Q_OWN_SYNS);
+	return 0;
+}
+
+/* Its row stays for readers until another listener needs the room. */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(weir_queue_gone, struct sock *sk)
+{
+	struct weir_queue_listener l;
+	struct tcp_sock *tp;
+
+	if (sk->__sk_common.skc_dport || !sk->sk_max_ack_backlog)
+		return 0;
+	tp = tcp_of(sk);
+	if (!tp)
+		return 0;
+	listener_of(&l, sk);
+	l.port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
+	if (l.port && bpf_map_lookup_elem(&counts, &l))
+		mark_gone(&l);
 	return 0;
 }

@@ -34,6 +34,7 @@ static const struct trace_hook hooks[] = {
 	{"tp_btf/tcp_send_reset", "RST by tcp_abort_on_overflow", false},
 	{"tp_btf/tcp_retransmit_synack", "SYN-ACKs sent again", false},
 	{"tp_btf/tcp_retransmit_skb", "own SYNs sent again, which TCPSynRetrans counts", false},
+	{"tp_btf/tcp_destroy_sock", "room for new listeners in place of closed ones", false},
 };
 
 static int open_queue(struct trace_run *run, struct bpf_object **object,
@@ -48,6 +49,7 @@ static int open_queue(struct trace_run *run, struct bpf_object **object,
 	*config = &skel->rodata->config;
 	skel->rodata->full_at_limit = features_synq_full_at_max();
 	bpf_program__set_autoload(skel->progs.weir_queue_done, run->about.config.lines);
+	bpf_program__set_autoload(skel->progs.weir_queue_gone, run->about.config.counted);
 	return 0;
 }
 
@@ -180,6 +182,7 @@ static const struct {
 	{"syns_dropped_syn_reserve", WEIR_Q_SYN_RESERVE},
 	{"syns_dropped_other", WEIR_Q_SYN_OTHER},
 	{"syns_repeated_while_queued", WEIR_Q_AGAIN},
+	{"syns_refused_by_filter", WEIR_Q_REFUSED},
 	{"acks_dropped", WEIR_Q_ACK},
 	{"cookie_acks_dropped", WEIR_Q_COOKIE_ACK},
 	{"resets", WEIR_Q_RESET},

@@ -97,6 +97,10 @@ bool queue_advice(char *text, size_t size, const __u64 count[WEIR_Q_COUNTS],
 		on_syn_queue(&a, count, sockets, space);
 	if (count[WEIR_Q_SYN_OTHER])
 		say(&a, "SYNs were dropped although both queues had room: no way back to the "
-			"client, no memory, or a filter of the socket");
+			"client, or no memory");
+	if (count[WEIR_Q_REFUSED])
+		say(&a, "%llu SYNs were refused before they came to the queues: a BPF filter on the "
+			"socket or of its cgroup ('bpftool cgroup tree'), or a security module",
+		    (unsigned long long)count[WEIR_Q_REFUSED]);
 	return a.used;
 }

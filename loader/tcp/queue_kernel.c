@@ -77,7 +77,7 @@ static json_t *space_json(int map, const struct queue_reading *r, const struct q
 	for (int i = 0; i < WEIR_MIBS; i++) {
 		kernel[i] = s->kernel[i] - began.kernel[i];
 		least[i] = least[i] > began.after[i] ? least[i] - began.after[i] : 0;
-		most[i] -= began.before[i];
+		most[i] = most[i] > began.before[i] ? most[i] - began.before[i] : 0;
 		any |= kernel[i] | most[i];
 		json_array_append_new(counters, counter_json(i, kernel, least, most));
 	}

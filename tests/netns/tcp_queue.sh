@@ -293,6 +293,62 @@ test_cookie_ack() { # HOST PORT
 	stop "$started"
 }
 
+test_stray() { # HOST PORT
+	local text="stray ACKs, accept queue full, $1" resets
+	begin
+	listener "$host" "$1" "$2" 1
+	traffic "$client" connect "$1" "$2" 2 --keep >/dev/null
+	resets=$(resets_sent)
+	inside "$host" python3 "$TCP/stray.py" "$1" "$2" 9 200
+	await 20 at_least $((resets + 400)) resets_sent
+	show
+	equal "$text: the kernel counts none" "0 0" "$(since ListenOverflows) $(since ListenDrops)"
+	row_holds "$text: nor does weir" "$2" '.dropped == 0 and .resets == 0 and .syns == 2'
+	explained "$text"
+	end
+	stop "$started"
+}
+
+resets_sent() {
+	inside "$host" nstat -asz TcpOutRsts | awk 'END { print $2 + 0 }'
+}
+
+test_filter() { # HOST PORT
+	refused "$1" "$2" 128
+	refused "$1" "$2" 0
+}
+
+refused() { # HOST PORT BACKLOG
+	local text="a filter of the socket, backlog $3, $1"
+	begin
+	listener "$host" "$1" "$2" "$3" --refuse
+	connect "$1" "$2" 5 --wait 1.5
+	await 20 test -s "$connecting"
+	show
+	row_holds "$text: SYNs are told apart from those that a queue drops" "$2" '.syns == 0 and
+		.dropped == 0 and .clients_waiting == 0 and .syns_refused_by_filter >= 5'
+	row_holds "$text: the advice names it" "$2" '.advice | test("filter on the socket")'
+	equal "$text: the kernel counts none" "0 0" "$(since ListenOverflows) $(since ListenDrops)"
+	explained "$text"
+	end
+	stop "$started"
+}
+
+# More than there is room for.
+test_room() {
+	begin
+	inside "$host" timeout 60 python3 "$TCP/come_and_go.py" 10000 2300
+	listener "$host" 127.0.0.1 98 5
+	inside "$host" python3 "$TRAFFIC" connect 127.0.0.1 98 3 --keep >/dev/null
+	show
+	row_holds "closed listeners make room: the last one is counted" 98 '.syns == 3'
+	check "closed listeners make room: nothing was without" jq -e '.lost.records_full == 0' "$SHOWN"
+	between "closed listeners make room: most are shown still" 1900 2048 \
+		"$(jq '[.listeners[] | select(.syns > 0)] | length' "$SHOWN")"
+	end
+	stop "$started"
+}
+
 test_group() {
 	begin
 	listener "$host" 10.9.0.2 90 2 --sockets 4
@@ -334,7 +390,7 @@ test_namespaces() {
 
 # All its programs are attached when the last of them is, whatever the order.
 sees_syns() { # PID-OF-TIMEOUT
-	[ "$(cat /proc/"$(pgrep -P "$1")"/fdinfo/* 2>/dev/null | grep -c ^link_type:)" -ge 6 ]
+	[ "$(cat /proc/"$(pgrep -P "$1")"/fdinfo/* 2>/dev/null | grep -c ^link_type:)" -ge 7 ]
 }
 
 test_filters() {
@@ -464,10 +520,10 @@ test_input() {
 }
 
 network
-for test in ${TESTS:-healthy accept_queue syn_queue cookies last_ack abort cookie_ack group namespaces filters lines
+for test in ${TESTS:-healthy accept_queue syn_queue cookies last_ack abort cookie_ack stray filter room group namespaces filters lines
 	flood pins input}; do
 	case $test in
-	accept_queue | syn_queue | cookies | last_ack | abort | cookie_ack)
+	accept_queue | syn_queue | cookies | last_ack | abort | cookie_ack | stray | filter)
 		"test_$test" 10.9.0.2 $((port = ${port:-80} + 1))
 		"test_$test" fd09::2 $port
 		;;

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """A TCP listener that accepts nobody until SIGUSR1, and then all. Says "ready", and at SIGTERM how many it
-has accepted. --sockets: an SO_REUSEPORT group."""
+has accepted. --sockets: an SO_REUSEPORT group. --refuse: a filter of the socket drops all that comes."""
 import argparse
+import ctypes
 import select
 import signal
 import socket
+import struct
 import sys
+
+SO_ATTACH_FILTER = 26
 
 
 def listen(a):
@@ -16,6 +20,9 @@ def listen(a):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     s.bind((a.host, a.port))
     s.listen(a.backlog)
+    if a.refuse:
+        nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # return 0
+        s.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxQ", 1, ctypes.addressof(nothing)))
     return s
 
 
@@ -26,6 +33,7 @@ def main():
     p.add_argument("backlog", type=int)
     p.add_argument("--sockets", type=int, default=1)
     p.add_argument("--accept", action="store_true", help="from the beginning")
+    p.add_argument("--refuse", action="store_true")
     a = p.parse_args()
     accepted, wanted = [], [a.accept]
 

@@ -23,10 +23,11 @@ enum weir_queue_count {
 	WEIR_Q_PACKETS,
 
 	WEIR_Q_AGAIN = WEIR_Q_PACKETS, /* SYN of a request that is in the SYN queue */
-	WEIR_Q_BOTH_FULL,	       /* of WEIR_Q_SYN_ACCEPT: there would have been a cookie */
-	WEIR_Q_RESET,		       /* of WEIR_Q_ACK: answered by RST (tcp_abort_on_overflow) */
-	WEIR_Q_SYNACKS,		       /* SYN-ACKs sent again */
-	WEIR_Q_OWN_SYNS, /* SYNs that sockets of the namespace sent again: of no listener */
+	WEIR_Q_REFUSED,	  /* SYN: a filter of the socket or its cgroup was against it */
+	WEIR_Q_BOTH_FULL, /* of WEIR_Q_SYN_ACCEPT: there would have been a cookie */
+	WEIR_Q_RESET,	  /* of WEIR_Q_ACK: answered by RST (tcp_abort_on_overflow) */
+	WEIR_Q_SYNACKS,	  /* SYN-ACKs sent again */
+	WEIR_Q_OWN_SYNS,  /* SYNs that sockets of the namespace sent again: of no listener */
 	WEIR_Q_COUNTS,
 
 	WEIR_Q_CAME_IN = WEIR_Q_COUNTS, /* in lines only: a client that was dropped is in */

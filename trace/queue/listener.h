@@ -26,6 +26,15 @@ struct {
 	__type(value, struct weir_queue_counts);
 } counts SEC(".maps");
 
+/* Rows that make room for new ones when there is none: of listeners that are closed, of nobody's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEIR_QUEUE_LISTENERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weir_queue_listener);
+	__type(value, __u8);
+} gone SEC(".maps");
+
 /* Filled by the loader, which finds it again when the tracer is pinned. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -55,6 +64,29 @@ static __always_inline void listener_of(struct weir_queue_listener *l, const str
 	l->pad = 0;
 }
 
+static __always_inline void mark_gone(const struct weir_queue_listener *l)
+{
+	__u8 yes = 1;
+
+	bpf_map_update_elem(&gone, l, &yes, BPF_ANY);
+}
+
+static long take_first(void *map, const void *key, void *value, void *first)
+{
+	__builtin_memcpy(first, key, sizeof(struct weir_queue_listener));
+	return 1;
+}
+
+static __noinline int make_room(void)
+{
+	struct weir_queue_listener first = {};
+
+	if (bpf_for_each_map_elem(&gone, take_first, &first, 0) <= 0)
+		return -1;
+	bpf_map_delete_elem(&gone, &first);
+	return bpf_map_delete_elem(&counts, &first);
+}
+
 static __always_inline struct weir_queue_counts *counts_of(const struct weir_queue_listener *l)
 {
 	static const struct weir_queue_counts none;
@@ -62,10 +94,13 @@ static __always_inline struct weir_queue_counts *counts_of(const struct weir_que
 
 	if (c)
 		return c;
-	bpf_map_update_elem(&counts, l, &none, BPF_NOEXIST);
+	if (bpf_map_update_elem(&counts, l, &none, BPF_NOEXIST) && !make_room())
+		bpf_map_update_elem(&counts, l, &none, BPF_NOEXIST);
 	c = bpf_map_lookup_elem(&counts, l);
 	if (!c)
 		tally_add(records_full);
+	else if (!l->port)
+		mark_gone(l);
 	return c;
 }
 

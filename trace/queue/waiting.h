@@ -77,6 +77,20 @@ static __always_inline void begin_waiting(const struct weir_queue_slot *s)
 	w->drops++;
 }
 
+/* It was not a queue that dropped the packet of the slot. */
+static __always_inline void take_back(const struct weir_queue_slot *s)
+{
+	struct weir_queue_waiting *w;
+
+	w = any_dropped ? bpf_map_lookup_elem(&waiting, &s->ends) : NULL;
+	if (!w || w->last_ns != s->ns)
+		return;
+	if (w->drops > 1)
+		w->drops--;
+	else
+		bpf_map_delete_elem(&waiting, &s->ends);
+}
+
 static __always_inline void count_wait(const struct weir_queue_listener *l, __u64 ns)
 {
 	struct weir_queue_counts *c = counts_of(l);
