@@ -99,8 +99,9 @@ bool queue_advice(char *text, size_t size, const __u64 count[WEIR_Q_COUNTS],
 		say(&a, "SYNs were dropped although both queues had room: no way back to the "
 			"client, or no memory");
 	if (count[WEIR_Q_REFUSED])
-		say(&a, "%llu SYNs were refused before they came to the queues: a BPF filter on the "
-			"socket or of its cgroup ('bpftool cgroup tree'), or a security module",
+		say(&a,
+		    "%llu SYNs were refused before they came to the queues: a BPF filter on the "
+		    "socket or of its cgroup ('bpftool cgroup tree'), or a security module",
 		    (unsigned long long)count[WEIR_Q_REFUSED]);
 	return a.used;
 }
