@@ -218,7 +218,9 @@ json_t *states_rows(struct trace_run *run)
 
 static json_t *quantile_json(const struct weir_state_counts *n, double q)
 {
-	return n->timed ? json_real(log2_quantile(n->slot, q)) : json_null();
+	double us = log2_quantile(n->slot, q);
+
+	return us >= 0 ? json_real(us) : json_null();
 }
 
 static json_t *change_json(__u32 change, const struct weir_state_counts *n)

@@ -25,7 +25,7 @@ static void test_within_slot(void **state)
 	static const double quantiles[] = {0.01, 0.25, 0.5, 0.9, 0.99, 1};
 
 	(void)state;
-	for (int at = 0; at < WEIR_LOG2_SLOTS; at++) {
+	for (int at = 0; at < WEIR_LOG2_SLOTS - 1; at++) {
 		__u64 slot[WEIR_LOG2_SLOTS] = {0};
 
 		slot[at] = 1000;
@@ -45,8 +45,8 @@ static void test_order(void **state)
 	(void)state;
 	assert_true(log2_quantile(slot, 0.5) >= 8 && log2_quantile(slot, 0.5) < 16);
 	assert_true(log2_quantile(slot, 0.985) >= 1024 && log2_quantile(slot, 0.985) < 2048);
-	assert_true(log2_quantile(slot, 0.995) >= 0x80000000u);
-	assert_true(log2_quantile(slot, 1) == ldexp(1, 32));
+	assert_true(isnan(log2_quantile(slot, 0.995)));
+	assert_true(isnan(log2_quantile(slot, 1)));
 	assert_true(log2_quantile(slot, 0.2) < log2_quantile(slot, 0.3));
 }
 
