@@ -31,6 +31,9 @@ static int take_filter(struct tcp_options *o, struct args *args)
 	for (size_t i = 0; i < FILTERS; i++) {
 		if (!accept_word(args, filters[i].word))
 			continue;
+		if (o->named >> i & 1)
+			return misuse("%s: it can be given once", filters[i].word);
+		o->named |= 1u << i;
 		text = value_of(args, filters[i].word);
 		err = text ? filters[i].parse(&o->filter, text) : -EINVAL;
 		o->filtered = true;
@@ -101,11 +104,11 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 	else if (command->summary_first &&
 		 (accept_word(args, "--lines") || accept_word(args, "-l")))
 		o->lines = true;
-	else if (!command->tracer->live_only && accept_word(args, "--pin"))
+	else if (accept_word(args, "--pin"))
 		return take_mode(o, PIN);
-	else if (!command->tracer->live_only && accept_word(args, "--pinned"))
+	else if (accept_word(args, "--pinned"))
 		return take_mode(o, PINNED);
-	else if (!command->tracer->live_only && accept_word(args, "--unpin"))
+	else if (accept_word(args, "--unpin"))
 		return take_mode(o, UNPIN);
 	else
 		return no_more_words(args);
@@ -117,6 +120,10 @@ static int check(const struct tcp_options *o, const struct tcp_command *command)
 {
 	bool paced = o->interval || o->seconds || o->count;
 
+	if (o->pinning && command->tracer->live_only)
+		return misuse("'%s' does not collect in the background: it looks at what there is; "
+			      "'weir tcp life --pin' collects who moved how many bytes",
+			      command->tracer->name);
 	if (o->pinning == PIN && (paced || o->summary || o->overhead))
 		return misuse(
 			"--pin returns at once: -i, -d, -c, --summary and --overhead belong to "

@@ -19,11 +19,12 @@ struct tcp_options {
 	bool summary; /* instead of lines */
 	bool lines;   /* instead of summaries */
 	bool overhead;
-	bool filtered;	 /* any filter was named */
-	bool showing;	 /* so was how to show what was collected */
-	double interval; /* seconds; 0: not given */
-	double seconds;	 /* how long; 0: until interrupted */
-	long count;	 /* lines or summaries; 0: no end */
+	bool filtered;	    /* any filter was named */
+	unsigned int named; /* which filters with one value, a bit each */
+	bool showing;	    /* so was how to show what was collected */
+	double interval;    /* seconds; 0: not given */
+	double seconds;	    /* how long; 0: until interrupted */
+	long count;	    /* lines or summaries; 0: no end */
 };
 
 /* 0 or < 0 with a misuse() line; options_close() after either. */
