@@ -213,14 +213,15 @@ static void add_waits(json_t *json, const struct row *row)
 	const struct weir_queue_counts *c = row->counts;
 
 	json_object_set_new(json, "clients_delayed", json_integer(c->waited));
-	json_object_set_new(json, "delay_mean_us",
+	json_object_set_new(json, "delay_us_mean",
 			    c->waited ? json_real(c->waited_ns / 1e3 / c->waited) : json_null());
-	json_object_set_new(json, "delay_p50_us", wait_quantile(c, 0.50));
-	json_object_set_new(json, "delay_p99_us", wait_quantile(c, 0.99));
-	json_object_set_new(json, "delay_most_us",
+	json_object_set_new(json, "delay_us_p50", wait_quantile(c, 0.50));
+	json_object_set_new(json, "delay_us_p99", wait_quantile(c, 0.99));
+	json_object_set_new(json, "delay_us_most",
 			    c->wait_most_ns ? json_real(c->wait_most_ns / 1e3) : json_null());
 	json_object_set_new(json, "clients_waiting", json_integer(row->clients.waiting));
-	json_object_set_new(json, "clients_gave_up", json_integer(row->clients.gave_up));
+	json_object_set_new(json, "clients_gave_up",
+			    json_integer(row->clients.gave_up + c->count[WEIR_Q_GAVE_UP]));
 }
 
 static __u64 most(__u64 marked, __u64 now)

@@ -18,11 +18,6 @@
 /* A SYN whose fate is not told by then was not admitted: it takes microseconds. */
 #define SETTLED_NS 1000000ull
 
-/* A client that is silent for so long has given up; SYNs come a second after the first at the latest, and
- * the gaps between them at most double. */
-#define SILENT_NS   4000000000ull
-#define SILENT_GAPS 2.5
-
 #define MARKS (offsetof(struct weir_queue_counts, wait_most_ns) / sizeof(__u64))
 #define TRIES 5 /* of reading what changes */
 
@@ -319,9 +314,9 @@ const struct queue_space *queue_space_of(const struct queue_reading *r, __u64 co
 
 static bool is_silent(const struct weir_queue_waiting *w, __u64 now)
 {
-	double silent = now - w->last_ns;
+	__u64 silent = now - w->last_ns;
 
-	return silent > SILENT_NS && silent > SILENT_GAPS * w->gap_ns;
+	return silent > WEIR_QUEUE_SILENT_NS && 2 * silent > 5 * w->gap_ns;
 }
 
 struct queue_clients queue_clients_of(const struct queue_reading *r,

@@ -138,7 +138,7 @@ test_healthy() {
 		.syns_dropped_accept_queue + .syns_dropped_syn_queue + .syns_dropped_syn_reserve +
 		.syns_dropped_other + .acks_dropped + .cookie_acks_dropped + .resets +
 		.clients_delayed + .clients_waiting + .clients_gave_up == 0 and
-		.delay_p50_us == null and .delay_most_us == null and .advice == null'
+		.delay_us_p50 == null and .delay_us_most == null and .advice == null'
 	row_holds "healthy: one socket, its limit, no queue now" 80 \
 		'.sockets == 1 and .queue_limit == 128 and .accept_queue == 0 and .syn_queue == 0'
 	agrees "healthy"
@@ -172,9 +172,9 @@ test_accept_queue() { # HOST PORT
 	row_holds "$text: 3 clients were delayed, none is any more" "$2" \
 		'.clients_delayed == 3 and .clients_waiting == 0'
 	between "$text: the longest delay is that of the longest connect()" \
-		"$(jq -n "$(longest) - 500000")" "$(jq -n "$(longest) + 1000")" "$(counted "$2" delay_most_us)"
-	row_holds "$text: p50 and p99 lie below it" "$2" '.delay_p50_us > 500000 and
-		.delay_p50_us <= .delay_p99_us and .delay_p99_us <= .delay_most_us'
+		"$(jq -n "$(longest) - 500000")" "$(jq -n "$(longest) + 1000")" "$(counted "$2" delay_us_most)"
+	row_holds "$text: p50 and p99 lie below it" "$2" '.delay_us_p50 > 500000 and
+		.delay_us_p50 <= .delay_us_p99 and .delay_us_p99 <= .delay_us_most'
 	agrees "$text"
 	stop "$started"
 	equal "$text: the listener accepted 6" 6 "$said"
@@ -240,7 +240,7 @@ test_last_ack() { # HOST PORT
 	order acked ack
 	await 20 are_in 6 "$2"
 	row_holds "$text: they came in later, with a delay" "$2" \
-		'.clients_delayed == 6 and .clients_waiting == 0 and .delay_most_us > 0'
+		'.clients_delayed == 6 and .clients_waiting == 0 and .delay_us_most > 0'
 	explained "$text, after"
 	end
 	stop "$started"

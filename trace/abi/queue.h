@@ -8,7 +8,10 @@
 #define WEIR_QUEUE_LISTENERS 2048
 #define WEIR_QUEUE_WAITING   32768 /* clients; the longest silent gives way */
 #define WEIR_QUEUE_SPACES    65536 /* network namespaces */
-#define WEIR_QUEUE_LINES     1000  /* at most, a second and CPU */
+/* A client that is silent for so long, and for two and a half times the gap before, has given up: SYNs come
+ * a second after the first at the latest, and the gaps between them at most double. */
+#define WEIR_QUEUE_SILENT_NS 4000000000ull
+#define WEIR_QUEUE_LINES     1000 /* at most, a second and CPU */
 
 /* What became of a packet, and what else is counted of a listener. */
 enum weir_queue_count {
@@ -28,6 +31,7 @@ enum weir_queue_count {
 	WEIR_Q_RESET,	  /* of WEIR_Q_ACK: answered by RST (tcp_abort_on_overflow) */
 	WEIR_Q_SYNACKS,	  /* SYN-ACKs sent again */
 	WEIR_Q_OWN_SYNS,  /* SYNs that sockets of the namespace sent again: of no listener */
+	WEIR_Q_GAVE_UP,	  /* clients that were dropped and whose ends came again much later */
 	WEIR_Q_COUNTS,
 
 	WEIR_Q_CAME_IN = WEIR_Q_COUNTS, /* in lines only: a client that was dropped is in */

@@ -56,6 +56,14 @@ static __always_inline void tell_drop(const struct weir_queue_slot *s, __u32 wha
 	event_submit(e);
 }
 
+/* It was another connection of the same ends, whose client has not come again since. */
+static __always_inline bool gave_up(const struct weir_queue_waiting *w, __u64 now)
+{
+	__u64 silent = now - w->last_ns;
+
+	return silent > WEIR_QUEUE_SILENT_NS && 2 * silent > 5 * w->gap_ns;
+}
+
 static __always_inline void begin_waiting(const struct weir_queue_slot *s)
 {
 	struct weir_queue_waiting fresh = {
@@ -72,6 +80,11 @@ static __always_inline void begin_waiting(const struct weir_queue_slot *s)
 	w = bpf_map_lookup_elem(&waiting, &s->ends);
 	if (!w)
 		return;
+	if (gave_up(w, s->ns)) {
+		count(&w->listener, WEIR_Q_GAVE_UP);
+		*w = fresh;
+		return;
+	}
 	w->gap_ns = s->ns - w->last_ns;
 	w->last_ns = s->ns;
 	w->drops++;
@@ -133,7 +146,9 @@ static __always_inline void came_in(const struct weir_ends *ends, __u64 now)
 		return;
 	if (w->last_ns == now)
 		w->drops--;
-	if (w->drops) {
+	if (gave_up(w, now)) {
+		count(&w->listener, WEIR_Q_GAVE_UP);
+	} else if (w->drops) {
 		if (config.counted)
 			count_wait(&w->listener, now - w->first_ns);
 		if (config.lines)

@@ -42,10 +42,10 @@ static const struct column listener_columns[] = {
 static const struct column client_columns[] = {
 	COLUMN("listener", "Listener", UNIT_TEXT),
 	COLUMN("clients_delayed", "Delayed", UNIT_COUNT),
-	COLUMN("delay_mean_us", "Mean", UNIT_US),
-	COLUMN("delay_p50_us", "p50", UNIT_US),
-	COLUMN("delay_p99_us", "p99", UNIT_US),
-	COLUMN("delay_most_us", "Most", UNIT_US),
+	COLUMN("delay_us_mean", "Mean", UNIT_US),
+	COLUMN("delay_us_p50", "p50", UNIT_US),
+	COLUMN("delay_us_p99", "p99", UNIT_US),
+	COLUMN("delay_us_most", "Most", UNIT_US),
 	COLUMN("clients_waiting", "Waiting", UNIT_COUNT),
 	COLUMN("clients_gave_up", "Gave up", UNIT_COUNT, .mark = MARK_ALARM),
 };
