@@ -14,8 +14,8 @@
 #include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
-#include "loader/trace/owners.h"
-#include "loader/trace/snapshot.h"
+#include "loader/kernel/owners.h"
+#include "loader/kernel/snapshot.h"
 #include "tcp_life.skel.h"
 #include "trace/abi/life.h"
 

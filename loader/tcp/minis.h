@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "loader/trace/snapshot.h"
+#include "loader/kernel/snapshot.h"
 #include "trace/abi/states.h"
 
 #define MINIS_MAX 4096

@@ -13,7 +13,7 @@
 #include "loader/out/out.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
-#include "loader/trace/owners.h"
+#include "loader/kernel/owners.h"
 #include "minis.h"
 #include "tcp_states.skel.h"
 #include "trace/abi/states.h"

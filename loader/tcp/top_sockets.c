@@ -10,7 +10,7 @@
 #include "life.h"
 #include "loader/base/error.h"
 #include "loader/trace/lines.h"
-#include "loader/trace/snapshot.h"
+#include "loader/kernel/snapshot.h"
 
 /* A socket that was not found although nothing told of its end is kept for so many looks: a walk may miss
  * one while the kernel's table changes, and an event may be lost. */

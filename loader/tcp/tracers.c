@@ -2,10 +2,10 @@
 #include "tracers.h"
 
 #include "connect.h"
-#include "drop.h"
+#include "loader/tcp/drop/drop.h"
 #include "life.h"
-#include "port.h"
-#include "queue.h"
+#include "loader/tcp/port/port.h"
+#include "loader/tcp/queue/queue.h"
 #include "retransmit.h"
 #include "rtt.h"
 #include "states.h"

@@ -11,7 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "iterator.h"
+#include "loader/kernel/iterator.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "loader/program/program.h"

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "hooks.h"
+#include "loader/kernel/hooks.h"
 #include "loader/host/cgroup.h"
 #include "loader/host/instance.h"
 #include "trace/abi/trace.h"

@@ -7,7 +7,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/cgroup.h"
-#include "loader/trace/hooks.h"
+#include "loader/kernel/hooks.h"
 #include "trace_empty.skel.h"
 
 static int hold(struct trace_empty_bpf *skel, int cgroup)

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "loader/tcp/drop_reasons.h"
-#include "loader/trace/kernel_names.h"
+#include "loader/tcp/drop/drop_reasons.h"
+#include "loader/kernel/kernel_names.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "loader/trace/kernel_names.h"
+#include "loader/kernel/kernel_names.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "loader/trace/mib.h"
+#include "loader/kernel/mib.h"
 
 static int parse(const char *text, const char *group, const char *const *names, size_t count,
 		 __u64 *values)

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "loader/host/netdev.h"
-#include "loader/trace/owners.h"
-#include "loader/trace/snapshot.h"
+#include "loader/kernel/owners.h"
+#include "loader/kernel/snapshot.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

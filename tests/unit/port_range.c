@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "loader/tcp/port_range.h"
+#include "loader/tcp/port/port_range.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */
 

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "loader/tcp/queue_advice.h"
-#include "loader/tcp/queue_kernel.h"
+#include "loader/tcp/queue/queue_advice.h"
+#include "loader/tcp/queue/queue_kernel.h"
 
 static void each_class_has_its_counters(void **state)
 {

@@ -13,7 +13,7 @@
 
 #include "loader/base/error.h"
 #include "loader/trace/counts.h"
-#include "loader/trace/hooks.h"
+#include "loader/kernel/hooks.h"
 #include "loader/trace/overhead.h"
 
 #include <cmocka.h> /* last: it defines fail() as a macro */

@@ -27,7 +27,7 @@
 #include "loader/tcp/retransmit.h"
 #include "loader/tcp/rtt.h"
 #include "loader/tcp/tracers.h"
-#include "loader/trace/snapshot.h"
+#include "loader/kernel/snapshot.h"
 
 #define LOOPBACK   1
 #define ALL_FIELDS ((1u << WEIR_FIELDS) - 1)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir tcp drop: where the kernel and weir itself drop packets of TCP, and why. */
-#include "loader/tcp/drop.h"
+#include "loader/tcp/drop/drop.h"
 
 #include "loader/cmd/command.h"
 #include "session.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir tcp port: connections of local services, and local ports in use by destination. */
-#include "loader/tcp/port.h"
+#include "loader/tcp/port/port.h"
 
 #include "loader/cmd/command.h"
 #include "session.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir tcp queue: what the queues of listeners take and what they drop. */
-#include "loader/tcp/queue.h"
+#include "loader/tcp/queue/queue.h"
 
 #include "loader/base/options.h"
 #include "loader/cmd/command.h"

@@ -13,7 +13,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
-#include "loader/trace/mib.h"
+#include "loader/kernel/mib.h"
 
 /* A SYN whose fate is not told by then was not admitted: it takes microseconds. */
 #define SETTLED_NS 1000000ull

@@ -6,7 +6,7 @@
 
 #include "loader/trace/counts.h"
 #include "loader/trace/run.h"
-#include "loader/trace/snapshot.h"
+#include "loader/kernel/snapshot.h"
 #include "trace/abi/queue.h"
 
 /* Sockets that listen on the same address and port. */

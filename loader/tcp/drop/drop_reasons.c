@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "loader/trace/kernel_names.h"
+#include "loader/kernel/kernel_names.h"
 
 #define SUBSYSTEM_SHIFT 16
 

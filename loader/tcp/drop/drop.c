@@ -18,9 +18,9 @@
 #include "loader/host/netdev.h"
 #include "loader/out/endpoint.h"
 #include "loader/out/out.h"
-#include "loader/trace/kernel_names.h"
+#include "loader/kernel/kernel_names.h"
 #include "loader/watch/counters.h"
-#include "states.h"
+#include "loader/tcp/states.h"
 #include "tcp_drop.skel.h"
 
 struct drop_own {
