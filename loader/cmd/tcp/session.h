@@ -28,7 +28,8 @@ struct tcp_command {
 	const struct table *tables;
 	int table_count;
 	json_t *(*summary)(struct trace_run *run, double seconds);
-	int (*meanwhile)(struct trace_run *run); /* often, while a summary is waited for; may be NULL */
+	int (*meanwhile)(
+		struct trace_run *run); /* often, while a summary is waited for; may be NULL */
 	double interval; /* without -i, when summaries are the default; 0: one, when interrupted */
 	bool at_once; /* that one is shown at the beginning: there is something to tell already */
 
