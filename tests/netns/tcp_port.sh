@@ -45,7 +45,7 @@ same() { # TEXT ARGUMENTS... -- WEIR-ARGUMENTS...
 
 destination() { # ADDRESS:PORT CONDITION WEIR-ARGUMENTS...
 	weir -j tcp port "${@:3}" >"$SCRATCH/port" || return
-	cat "$SCRATCH/port"
+	jq -c ".destinations[] | select(.remote == \"$1\")" <"$SCRATCH/port"
 	jq -e "[.destinations[] | select(.remote == \"$1\")] | length == 1 and (.[0] | $2)" \
 		<"$SCRATCH/port"
 }
@@ -135,6 +135,8 @@ test_range() {
 		.used_percent == 50 and .alert == "warn" and .failed_no_port == 0' --pinned
 	says "$remote: and people are told" 'half of the ports are taken' weir tcp port
 	end "$second"
+	# Until the server has closed it too, it is a socket.
+	await 10 destination "$to" '.in_use == 44' --pinned
 	begin "$host" hold --host "$remote" --count 60 90
 	second=$started
 	failed=$(sed -n 's/failed //p' "${logs[$second]}")
