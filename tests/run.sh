@@ -44,7 +44,7 @@ add() { # NAME COMMAND...
 	printf -v words '%q ' "${@:2}"
 	command[$1]=$words
 	case $1 in
-	vm/* | docker/* | netns/blocklist.sh | netns/balance_scale.sh | netns/tcp_port_scale.sh | \
+	vm/* | docker/* | netns/blocklist.sh | netns/balance_scale.sh | netns/tcp_port.sh | netns/tcp_port_scale.sh | \
 		unit/maglev | unit/slots | unit/table | unit/service_table | unit/ticker) alone+=("$1") ;;
 	*) together+=("$1") ;;
 	esac

@@ -62,6 +62,12 @@ static __always_inline void serving(struct sock *sk, const struct weir_ends *end
 	enter((__u64)sk, &s);
 }
 
+/* Else the record is of an earlier socket at this address, whose end was missed. */
+static __always_inline bool goes_there(const struct sock *sk, const struct weir_port_socket *s)
+{
+	return bpf_ntohs(sk->__sk_common.skc_dport) == s->to.port;
+}
+
 static __always_inline void begins(struct sock *sk, int from, int to)
 {
 	__u64 socket = (__u64)sk;
@@ -69,7 +75,7 @@ static __always_inline void begins(struct sock *sk, int from, int to)
 	struct weir_ends ends = {};
 	struct tcp_sock *tp;
 
-	if (s && to == TCP_ESTABLISHED && s->kind == WEIR_PORT_WENT) {
+	if (s && to == TCP_ESTABLISHED && s->kind == WEIR_PORT_WENT && goes_there(sk, s)) {
 		set_established(s, true);
 		s->chosen = 1;
 		return;
@@ -363,6 +369,11 @@ int weir_port_walk(struct bpf_iter__tcp *ctx)
 	socket = (__u64)tp;
 	s = bpf_map_lookup_elem(&sockets, &socket);
 	if (!s) {
+		find(tp, now);
+		return 0;
+	}
+	if (s->kind == WEIR_PORT_WENT && !goes_there(&tp->inet_conn.icsk_inet.sk, s)) {
+		leave(&socket, s);
 		find(tp, now);
 		return 0;
 	}

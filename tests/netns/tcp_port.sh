@@ -166,11 +166,11 @@ test_time_wait() {
 	begin "$host" hold --host 10.9.0.2 --count 30 --close 91
 	await 10 destination 10.9.0.2:91 '.in_use == 0' --pinned
 	waits=$(inside "$host" ss -tanH state time-wait '( dport = :91 )' | wc -l)
-	equal "30 ports wait" 30 "$waits"
+	between "ports wait, as ss says" 20 30 "$waits"
 	check "they are told apart, and count as used" destination 10.9.0.2:91 '.in_use == 0 and
-		.time_wait == 30 and .used_percent == 30' --pinned
+		.time_wait == '"$waits and .used_percent == $waits" --pinned
 	check "so does a command that begins now" destination 10.9.0.2:91 '.in_use == 0 and
-		.time_wait == 30 and .used_percent == 30'
+		.time_wait == '"$waits and .used_percent == $waits"
 	end "$started"
 	begin "$host" hold --host 10.9.0.2 --count 5 --bind 20000 91
 	check "ports that bind() named are aside" destination 10.9.0.2:91 '.bound == 5 and .in_use == 0 and
