@@ -119,16 +119,6 @@ const struct weir_owner *owners_find_inode(const struct owners *owners, __u64 so
 	return found && found->inode == inode ? &found->owner : NULL;
 }
 
-int owners_each(const struct owners *owners,
-		int (*fn)(void *arg, __u64 socket, const struct weir_owner *owner), void *arg)
-{
-	int err = 0;
-
-	for (size_t i = 0; err >= 0 && i < owners->count; i++)
-		err = fn(arg, owners->owned[i].socket, &owners->owned[i].owner);
-	return err < 0 ? err : 0;
-}
-
 void owners_free(struct owners *owners)
 {
 	if (!owners)

@@ -14,9 +14,6 @@ int owners_read(struct owners **owners);
 const struct weir_owner *owners_find(const struct owners *owners, __u64 socket);
 /* The same, only if it is still the socket whose file has this inode: addresses are used again. */
 const struct weir_owner *owners_find_inode(const struct owners *owners, __u64 socket, __u32 inode);
-/* Calls fn for each socket until it returns < 0, which is returned; else 0. */
-int owners_each(const struct owners *owners,
-		int (*fn)(void *arg, __u64 socket, const struct weir_owner *owner), void *arg);
 void owners_free(struct owners *owners);
 
 #endif

@@ -96,14 +96,17 @@ enum tracer_runs tracer_runs(const struct tracer_view *v)
 	return runs;
 }
 
-const char *tracer_runs_name(enum tracer_runs runs)
+static const char *runs_name(enum tracer_runs runs)
 {
 	static const char *const names[] = {"fully", "partly", "no"};
 
 	return names[runs];
 }
 
-const char *tracer_filter_text(const struct tracer_view *v, char text[TRACER_FILTER_TEXT])
+#define FILTER_TEXT 1024
+
+/* "port 80, netns_inode 4026531840". */
+static const char *filter_text(const struct tracer_view *v, char text[FILTER_TEXT])
 {
 	json_t *filter = filter_json(&v->run.about.config.filter), *value;
 	size_t used = 0;
@@ -111,15 +114,15 @@ const char *tracer_filter_text(const struct tracer_view *v, char text[TRACER_FIL
 
 	*text = 0;
 	json_object_foreach (filter, key, value) {
-		if (used >= TRACER_FILTER_TEXT)
+		if (used >= FILTER_TEXT)
 			break;
-		used += snprintf(text + used, TRACER_FILTER_TEXT - used, "%s%s ", used ? ", " : "",
+		used += snprintf(text + used, FILTER_TEXT - used, "%s%s ", used ? ", " : "",
 				 key);
-		if (used < TRACER_FILTER_TEXT && json_is_string(value))
-			used += snprintf(text + used, TRACER_FILTER_TEXT - used, "%s",
+		if (used < FILTER_TEXT && json_is_string(value))
+			used += snprintf(text + used, FILTER_TEXT - used, "%s",
 					 json_string_value(value));
-		else if (used < TRACER_FILTER_TEXT)
-			used += snprintf(text + used, TRACER_FILTER_TEXT - used, "%.15g",
+		else if (used < FILTER_TEXT)
+			used += snprintf(text + used, FILTER_TEXT - used, "%.15g",
 					 json_number_value(value));
 	}
 	json_decref(filter);
@@ -159,20 +162,20 @@ static json_t *note(const struct tracer_view *v)
 static void add_collected(json_t *row, const struct tracer_view *v)
 {
 	const struct weir_trace_about *about = &v->run.about;
-	char text[TRACER_FILTER_TEXT];
+	char text[FILTER_TEXT];
 
 	json_object_set_new(row, "since", out_time(about->started_ns));
 	json_object_set_new(row, "collecting_seconds",
 			    json_real((clock_now_ns() - about->started_ns) / 1e9));
 	json_object_set_new(row, "filter", filter_json(&about->config.filter));
-	json_object_set_new(row, "filter_text", out_string(tracer_filter_text(v, text)));
+	json_object_set_new(row, "filter_text", out_string(filter_text(v, text)));
 	json_object_set_new(row, "lost", trace_lost_json(&v->lost));
 }
 
 static json_t *row(const struct tracer_view *v)
 {
 	json_t *row = json_pack("{s:s,s:s?,s:s,s:o,s:b,s:b}", "tracer", v->tracer->name, "answers",
-				v->tracer->answers, "runs", tracer_runs_name(tracer_runs(v)),
+				v->tracer->answers, "runs", runs_name(tracer_runs(v)),
 				"missing", missing_json(v), "can_be_pinned", !v->tracer->live_only,
 				"pinned", v->pinned);
 

@@ -37,10 +37,6 @@ void tracing_forget(struct tracing_view *view);
 int tracing_pinned(const struct tracing_view *view);
 
 enum tracer_runs tracer_runs(const struct tracer_view *view);
-const char *tracer_runs_name(enum tracer_runs runs);
-/* "port 80, netns_inode 4026531840". */
-#define TRACER_FILTER_TEXT 1024
-const char *tracer_filter_text(const struct tracer_view *view, char text[TRACER_FILTER_TEXT]);
 
 /* An array with a row of each; see weir(8). */
 json_t *tracing_json(const struct tracing_view *view);
