@@ -116,8 +116,7 @@ static const char *filter_text(const struct tracer_view *v, char text[FILTER_TEX
 	json_object_foreach (filter, key, value) {
 		if (used >= FILTER_TEXT)
 			break;
-		used += snprintf(text + used, FILTER_TEXT - used, "%s%s ", used ? ", " : "",
-				 key);
+		used += snprintf(text + used, FILTER_TEXT - used, "%s%s ", used ? ", " : "", key);
 		if (used < FILTER_TEXT && json_is_string(value))
 			used += snprintf(text + used, FILTER_TEXT - used, "%s",
 					 json_string_value(value));
@@ -175,9 +174,9 @@ static void add_collected(json_t *row, const struct tracer_view *v)
 static json_t *row(const struct tracer_view *v)
 {
 	json_t *row = json_pack("{s:s,s:s?,s:s,s:o,s:b,s:b}", "tracer", v->tracer->name, "answers",
-				v->tracer->answers, "runs", runs_name(tracer_runs(v)),
-				"missing", missing_json(v), "can_be_pinned", !v->tracer->live_only,
-				"pinned", v->pinned);
+				v->tracer->answers, "runs", runs_name(tracer_runs(v)), "missing",
+				missing_json(v), "can_be_pinned", !v->tracer->live_only, "pinned",
+				v->pinned);
 
 	if (is_readable(v))
 		add_collected(row, v);
