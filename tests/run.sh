@@ -7,6 +7,10 @@
 # each has namespaces, an instance and cgroups of its own, and looks at nobody else's. Those that judge
 # times, load the whole machine, or fill what there is one of (the table of neighbours is that of all
 # namespaces) come last and have it for themselves.
+#
+# What fails is run a second time, alone, and that counts: a neighbour's load is no verdict on weir. Both
+# runs are shown, and the end names each test that needed two. With more than $most_again failures
+# something is broken, and nothing is run again.
 set -uo pipefail
 
 build=$1
@@ -22,9 +26,12 @@ export CMOCKA_MESSAGE_OUTPUT=TAP
 export WEIR=$PWD/$build/weir
 case $build in /*) WEIR=$build/weir ;; esac
 jobs=${WEIR_TEST_JOBS:-$(($(nproc) > 1 ? 2 : 1))}
+most_again=3
 passed=0 failed=0 skipped=0
+failures=() flaky=() # names
 together=() alone=() # names
 declare -A command=()
+declare -A counts=() # by name: passed, failed, skipped
 declare -A running=() since=() # by process
 
 finish() {
@@ -52,6 +59,7 @@ add() { # NAME COMMAND...
 
 begin() { # NAME
 	mkdir -p "$scratch/$1"
+	[ ! -e "$scratch/$1/out" ] || mv "$scratch/$1/out" "$scratch/$1/out.first"
 	eval "exec timeout -k 10 ${WEIR_TEST_TIMEOUT:-600} ${command[$1]}" \
 		>"$scratch/$1/out" 2>"$scratch/$1/err" </dev/null &
 	running[$!]=$1 since[$!]=$SECONDS
@@ -70,7 +78,8 @@ judge() { # NAME STATUS SECONDS
 		echo "not ok - $1 ended with status $2" >>"$out"
 		not=1
 	fi
-	passed=$((passed + ok)) failed=$((failed + not)) skipped=$((skipped + skip))
+	[ "$not" = 0 ] || failures+=("$1")
+	counts[$1]="$ok $not $skip"
 	printf '%-32s %4d passed %3d failed %3d skipped  %3d s\n' "$1" "$ok" "$not" "$skip" "$3"
 	grep -iE '^ok .*# *skip' "$out" | sed 's/^/    /'
 	if [ "$not" != 0 ]; then
@@ -160,6 +169,25 @@ for kind in $kinds; do
 done
 run "$jobs" "${together[@]}"
 run 1 "${alone[@]}"
+
+if [ ${#failures[@]} != 0 ] && [ ${#failures[@]} -le $most_again ]; then
+	echo "failed, and run again alone: ${failures[*]}"
+	first=("${failures[@]}") failures=()
+	run 1 "${first[@]}"
+	for name in "${first[@]}"; do
+		[[ " ${failures[*]} " == *" $name "* ]] || flaky+=("$name")
+	done
+fi
+for name in "${!counts[@]}"; do
+	read -r ok not skip <<<"${counts[$name]}"
+	passed=$((passed + ok)) failed=$((failed + not)) skipped=$((skipped + skip))
+done
+for name in "${flaky[@]}"; do
+	grep -hE '^not ok ' "$scratch/$name/out.first" | sed "s|^|passed only when run again: $name: |"
+done
+for name in "${failures[@]}"; do
+	grep -hE '^not ok ' "$scratch/$name/out" | sed "s|^|failed: $name: |"
+done
 
 echo "in $SECONDS s"
 echo "$passed passed, $failed failed, $skipped skipped"
