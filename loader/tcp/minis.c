@@ -34,11 +34,32 @@ int minis_follow(struct minis *minis, const struct weir_state_event *event)
 
 /* ---- looking ---- */
 
+#define ORDER(a, b) (((a) > (b)) - ((a) < (b)))
+
+/* Of several at one address the last is the one that may be there still: the kernel soon gives the address of
+ * one that is no more to another, which nobody has looked at before. */
 static int by_address(const void *a, const void *b)
 {
 	const struct mini_followed *x = a, *y = b;
+	int order = ORDER(x->last.mini, y->last.mini);
 
-	return (x->last.mini > y->last.mini) - (x->last.mini < y->last.mini);
+	return order ? order : ORDER(x->looked_ns, y->looked_ns);
+}
+
+static struct mini_followed *last_at(const struct minis *minis, __u64 address)
+{
+	size_t from = 0, to = minis->count;
+
+	while (from < to) {
+		size_t middle = (from + to) / 2;
+
+		if (minis->followed[middle].last.mini <= address)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from && minis->followed[from - 1].last.mini == address ? &minis->followed[from - 1]
+								      : NULL;
 }
 
 static int enter(void *arg, __u64 netns)
@@ -57,15 +78,14 @@ static bool same_ends(const struct weir_ends *a, const struct weir_ends *b)
 	       a->remote_port == b->remote_port && a->netns == b->netns;
 }
 
-/* The address of one that is no more may be another's by now. */
+/* It may be one that is not followed. */
 static int note(void *arg, const struct weir_socket *socket)
 {
-	struct minis *minis = arg;
-	struct mini_followed key = {.last.mini = socket->address}, *found;
+	struct mini_followed *found;
 
 	if (!socket->mini)
 		return 0;
-	found = bsearch(&key, minis->followed, minis->count, sizeof(key), by_address);
+	found = last_at(arg, socket->address);
 	if (found && same_ends(&found->last.ends, &socket->ends))
 		found->seen = socket->state;
 	return 0;

@@ -129,6 +129,24 @@ same_changes "the summary counts what the lines tell" summary host
 check "and has no more" jq -e '.lost.events_lost == 0 and .lost.records_full == 0' "$SCRATCH/summary"
 check "means and quantiles of the time are in order" jq -e 'all(.changes[]; .timed == 0 or
 	(.in_old_state_us_mean > 0 and .in_old_state_us_p50 <= .in_old_state_us_p99))' "$SCRATCH/summary"
+
+gone() { # NAME: local ports of mini-sockets that are no more
+	jq -r 'select(.seen_by == "iterator" and .new_state == "CLOSE") | .local | sub(".*:"; "")' \
+		"$SCRATCH/$1" | sort
+}
+
+none_is_missing() {
+	[ -z "$(comm -23 "$SCRATCH/expected" <(gone reuse))" ]
+}
+
+tracers=()
+trace "$client" reuse
+inside "$client" python3 "$STATES" reuse | sort >"$SCRATCH/expected"
+await 15 none_is_missing
+end_traces
+gone reuse | diff "$SCRATCH/expected" - >"$OUTPUT" 2>&1 && [ -s "$SCRATCH/expected" ]
+report $? "a mini-socket where another was is told from it"
+
 check "unpin" weir tcp states --unpin
 check "nothing is left" no_pins
 

@@ -4,6 +4,8 @@
 
 states.py run CLIENT-NETNS SERVER-NETNS   makes them, and writes what must have been seen
 states.py check EXPECTED CLIENT SERVER    compares with what was seen; a line for each check
+states.py reuse                           has mini-sockets follow one another in the same memory, and
+                                          writes the ports of those that are gone
 """
 import ctypes
 import json
@@ -290,6 +292,25 @@ def run(namespaces):
     return families
 
 
+def reuse():
+    """The kernel gives what a CPU freed last to the next one there."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for i in range(20):
+            client = socket.create_connection(listener.getsockname())
+            server = listener.accept()[0]
+            port = client.getsockname()[1]
+            client.shutdown(socket.SHUT_WR)
+            server.recv(1)
+            server.close()
+            client.recv(1)
+            client.close()
+            if i % 2 == 0:
+                subprocess.run(["ss", "-KtnH", "state", "time-wait", f"sport = :{port}"],
+                               stdout=subprocess.DEVNULL, check=True)
+                print(port)
+
+
 # ---- comparing ----
 
 def connections(path):
@@ -388,5 +409,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "run":
         KEPT_OPEN = run(sys.argv[2:4])
         sys.stdin.readline()
+    elif sys.argv[1] == "reuse":
+        reuse()
     else:
         check(sys.argv[2], sys.argv[3:5])
