@@ -2,6 +2,7 @@
 #include "out.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -174,4 +175,9 @@ json_t *out_string(const char *text)
 	string = json_string(copy);
 	free(copy);
 	return string;
+}
+
+json_t *out_real(double value)
+{
+	return isnan(value) ? json_null() : json_real(value);
 }

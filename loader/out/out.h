@@ -48,5 +48,7 @@ int out_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A JSON string of any bytes: those that are not UTF-8 become '?'. Device names may be such. */
 json_t *out_string(const char *text);
+/* A JSON number; NaN is null: not known. */
+json_t *out_real(double value);
 
 #endif

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "connect.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <bpf/libbpf.h>
-
-#include "loader/base/error.h"
 #include "loader/out/endpoint.h"
 #include "loader/out/out.h"
 #include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
+#include "loader/trace/rows.h"
 #include "tcp_connect.skel.h"
 
 struct connect_own {
@@ -33,38 +30,21 @@ static const struct trace_hook hooks[] = {
 /* ---- the run ---- */
 
 /* System calls are traced for who listens: all tasks take a slower way into the kernel meanwhile. */
-static void choose(const struct tcp_connect_bpf *skel, __u32 role)
+static int choose(struct trace_run *run)
 {
+	struct tcp_connect_bpf__rodata *constants = trace_rodata(run);
+	const struct weir_connect_settings *chosen = run->settings;
+	__u32 role = chosen ? chosen->role : 0;
 	bool listens = role != WEIR_CONNECT_ACTIVE;
 
-	bpf_program__set_autoload(skel->progs.weir_port_found, role != WEIR_CONNECT_PASSIVE);
-	bpf_program__set_autoload(skel->progs.weir_connect_enter, !role);
-	bpf_program__set_autoload(skel->progs.weir_connect_exit, !role);
-	bpf_program__set_autoload(skel->progs.weir_accept, listens);
-	bpf_program__set_autoload(skel->progs.weir_accept4, listens);
-	bpf_program__set_autoload(skel->progs.weir_first_read, listens);
-}
-
-static int open_connect(struct trace_run *run, struct bpf_object **object,
-			struct weir_trace_config **config)
-{
-	struct tcp_connect_bpf *skel = tcp_connect_bpf__open();
-	const struct weir_connect_settings *settings = run->settings;
-
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
-	if (settings)
-		skel->rodata->settings = *settings;
-	choose(skel, skel->rodata->settings.role);
+	constants->settings.role = role;
+	trace_want(run, "weir_port_found", role != WEIR_CONNECT_PASSIVE);
+	trace_want(run, "weir_connect_enter", !role);
+	trace_want(run, "weir_connect_exit", !role);
+	trace_want(run, "weir_accept", listens);
+	trace_want(run, "weir_accept4", listens);
+	trace_want(run, "weir_first_read", listens);
 	return 0;
-}
-
-static void close_connect(void *skeleton)
-{
-	tcp_connect_bpf__destroy(skeleton);
 }
 
 static void forget(struct trace_run *run)
@@ -80,8 +60,8 @@ const struct tracer tracer_connect = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct connect_own),
-	.open = open_connect,
-	.close = close_connect,
+	.elf = tcp_connect_bpf__elf_bytes,
+	.choose = choose,
 	.forget = forget,
 };
 
@@ -145,13 +125,9 @@ json_t *connect_row(struct trace_run *run, const void *event, size_t size)
 		return NULL;
 	row = json_object();
 	json_object_set_new(row, "time", out_time(e->ns));
-	json_object_set_new(row, "pid", e->owner.pid ? json_integer(e->owner.pid) : json_null());
-	json_object_set_new(row, "comm", e->owner.pid ? out_string(e->owner.comm) : json_null());
+	row_add_owner(row, &e->owner);
 	json_object_set_new(row, "role", json_string(role_name(e->role)));
-	json_object_set_new(row, "local",
-			    out_end(e->ends.local, e->ends.local_port, e->ends.family));
-	json_object_set_new(row, "remote",
-			    out_end(e->ends.remote, e->ends.remote_port, e->ends.family));
+	row_add_ends(row, &e->ends);
 	json_object_set_new(row, "port_search_us", phase_json(e, WEIR_CONNECT_PORT_SEARCH));
 	json_object_set_new(row, "handshake_us", phase_json(e, WEIR_CONNECT_HANDSHAKE));
 	add_accept_wait(row, e);
@@ -166,11 +142,6 @@ json_t *connect_row(struct trace_run *run, const void *event, size_t size)
 
 /* ---- summary ---- */
 
-static json_t *us_json(double us)
-{
-	return us >= 0 ? json_real(us) : json_null();
-}
-
 static json_t *times_json(const struct weir_connect_times *t)
 {
 	__u64 count = 0;
@@ -178,9 +149,9 @@ static json_t *times_json(const struct weir_connect_times *t)
 	for (int i = 0; i < WEIR_LOG2_SLOTS; i++)
 		count += t->slot[i];
 	return json_pack("{s:I,s:o,s:o,s:o,s:o}", "count", (json_int_t)count, "mean_us",
-			 us_json(count ? (double)t->total_us / count : NAN), "p50_us",
-			 us_json(log2_quantile(t->slot, 0.5)), "p99_us",
-			 us_json(log2_quantile(t->slot, 0.99)), "histogram", log2_json(t->slot));
+			 out_real(count ? (double)t->total_us / count : NAN), "p50_us",
+			 out_real(log2_quantile(t->slot, 0.5)), "p99_us",
+			 out_real(log2_quantile(t->slot, 0.99)), "histogram", log2_json(t->slot));
 }
 
 /* {"refused": 3, ...}, and the same in words. */
@@ -229,34 +200,19 @@ static void add_endpoint(json_t *rows, const struct weir_connect_endpoint *key,
 	json_array_append_new(rows, row);
 }
 
-/* `before` may be NULL. */
-static struct weir_connect_counts since(const __u64 *now, const __u64 *before)
-{
-	struct weir_connect_counts n;
-	__u64 *value = (__u64 *)&n;
-
-	for (size_t i = 0; i < sizeof(n) / sizeof(*value); i++)
-		value[i] = now[i] - (before ? before[i] : 0);
-	return n;
-}
-
 json_t *connect_summary(struct trace_run *run, double seconds)
 {
 	struct connect_own *own = run->own;
-	int map = trace_map(run, "endpoints");
-	json_t *rows = json_array();
+	struct weir_connect_counts n;
 	struct counts now;
+	json_t *rows;
 
-	if (map < 0 || counts_read(&now, map)) {
-		json_decref(rows);
+	if (counts_of(&now, run, "endpoints"))
 		return NULL;
-	}
+	rows = json_array();
 	for (size_t i = 0; i < now.count; i++) {
-		const void *key = counts_key(&now, i);
-		const __u64 *before = seconds ? counts_find(&own->before, key) : NULL;
-		struct weir_connect_counts n = since(counts_value(&now, i), before);
-
-		add_endpoint(rows, key, &n);
+		counts_since(&n, &now, i, seconds ? &own->before : NULL);
+		add_endpoint(rows, counts_key(&now, i), &n);
 	}
 	counts_free(&own->before);
 	own->before = now;

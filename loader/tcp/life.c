@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <glob.h>
-#include <math.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
@@ -14,6 +13,7 @@
 #include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
+#include "loader/trace/rows.h"
 #include "loader/kernel/owners.h"
 #include "loader/kernel/snapshot.h"
 #include "tcp_life.skel.h"
@@ -31,21 +31,9 @@ const struct trace_hook life_hooks[LIFE_HOOKS] = {
 	 false},
 };
 
-int life_open(struct trace_run *run, struct bpf_object **object, struct weir_trace_config **config)
+const void *life_elf(size_t *size)
 {
-	struct tcp_life_bpf *skel = tcp_life_bpf__open();
-
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
-	return 0;
-}
-
-void life_close(void *skeleton)
-{
-	tcp_life_bpf__destroy(skeleton);
+	return tcp_life_bpf__elf_bytes(size);
 }
 
 /* Whatever the instance: sockets of other namespaces may be seen here. */
@@ -116,8 +104,7 @@ const struct tracer tracer_life = {
 	.hooks = life_hooks,
 	.hook_count = LIFE_HOOKS,
 	.own_size = sizeof(struct own),
-	.open = life_open,
-	.close = life_close,
+	.elf = life_elf,
 	.begun = life_begun,
 	.forget = forget,
 };
@@ -205,12 +192,8 @@ json_t *life_row(struct trace_run *run, const void *event, size_t size)
 	row = json_object();
 	json_object_set_new(row, "time", out_time(e->ns));
 	json_object_set_new(row, "started", e->since_ns ? out_time(e->since_ns) : json_null());
-	json_object_set_new(row, "pid", e->owner.pid ? json_integer(e->owner.pid) : json_null());
-	json_object_set_new(row, "comm", e->owner.pid ? out_string(e->owner.comm) : json_null());
-	json_object_set_new(row, "local",
-			    out_end(e->ends.local, e->ends.local_port, e->ends.family));
-	json_object_set_new(row, "remote",
-			    out_end(e->ends.remote, e->ends.remote_port, e->ends.family));
+	row_add_owner(row, &e->owner);
+	row_add_ends(row, &e->ends);
 	json_object_set_new(row, "role", life_role(e->role));
 	json_object_set_new(row, "bytes_sent", json_integer(e->sent));
 	json_object_set_new(row, "bytes_received", json_integer(e->received));
@@ -223,11 +206,6 @@ json_t *life_row(struct trace_run *run, const void *event, size_t size)
 }
 
 /* ---- the summary ---- */
-
-static json_t *microseconds(double us)
-{
-	return isnan(us) ? json_null() : json_real(us);
-}
 
 static json_t *names_and_counts(const char *const *name, const __u64 *count, int n)
 {
@@ -250,8 +228,8 @@ static json_t *summary_row(const struct weir_life_key *key, const struct weir_li
 	json_object_set_new(row, "connections_timed", json_integer(n->timed));
 	json_object_set_new(row, "duration_us_mean",
 			    n->timed ? json_real(n->total_ns / 1e3 / n->timed) : json_null());
-	json_object_set_new(row, "duration_us_p50", microseconds(log2_quantile(n->slot, 0.5)));
-	json_object_set_new(row, "duration_us_p99", microseconds(log2_quantile(n->slot, 0.99)));
+	json_object_set_new(row, "duration_us_p50", out_real(log2_quantile(n->slot, 0.5)));
+	json_object_set_new(row, "duration_us_p99", out_real(log2_quantile(n->slot, 0.99)));
 	json_object_set_new(row, "segments_out", json_integer(n->segs_out));
 	json_object_set_new(row, "data_segments_out", json_integer(n->data_segs_out));
 	json_object_set_new(row, "retransmitted_segments", json_integer(n->retransmits));
@@ -263,38 +241,29 @@ static json_t *summary_row(const struct weir_life_key *key, const struct weir_li
 	return row;
 }
 
-/* What came since `before`. */
 static json_t *rows_of(const struct counts *now, const struct counts *before)
 {
 	json_t *rows = json_array();
 
 	for (size_t i = 0; i < now->count; i++) {
-		const __u64 *was = counts_find(before, counts_key(now, i));
 		struct weir_life_counts n;
-		struct weir_life_key key;
-		__u64 *value = (__u64 *)&n;
 
-		memcpy(&key, counts_key(now, i), sizeof(key));
-		memcpy(&n, counts_value(now, i), sizeof(n));
-		for (size_t k = 0; was && k < now->values; k++)
-			value[k] -= was[k];
+		counts_since(&n, now, i, before);
 		if (n.ended)
-			json_array_append_new(rows, summary_row(&key, &n));
+			json_array_append_new(rows, summary_row(counts_key(now, i), &n));
 	}
 	return rows;
 }
 
 json_t *life_summary(struct trace_run *run, double seconds)
 {
-	static const struct counts nothing;
 	struct own *own = run->own;
 	struct counts now;
-	int map = trace_map(run, "ended");
 	json_t *rows;
 
-	if (map < 0 || counts_read(&now, map))
+	if (counts_of(&now, run, "ended"))
 		return NULL;
-	rows = rows_of(&now, seconds ? &own->before : &nothing);
+	rows = rows_of(&now, seconds ? &own->before : NULL);
 	counts_free(&own->before);
 	own->before = now;
 	return json_pack("{s:o}", "ports", by_sorted(rows, "connections_ended"));

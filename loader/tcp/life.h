@@ -20,8 +20,7 @@ extern const struct trace_hook life_hooks[];
 	(WEIR_STATE_BIT(TCP_ESTABLISHED) | WEIR_STATE_BIT(TCP_FIN_WAIT1) | \
 	 WEIR_STATE_BIT(TCP_FIN_WAIT2) | WEIR_STATE_BIT(TCP_CLOSE_WAIT) |  \
 	 WEIR_STATE_BIT(TCP_LAST_ACK) | WEIR_STATE_BIT(TCP_CLOSING))
-int life_open(struct trace_run *run, struct bpf_object **object, struct weir_trace_config **config);
-void life_close(void *skeleton);
+const void *life_elf(size_t *size);
 /* Makes known what is older than the tracer, with whose it is. */
 int life_begun(struct trace_run *run);
 

@@ -2,11 +2,8 @@
 #include "retransmit.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-#include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
@@ -14,6 +11,7 @@
 #include "loader/out/out.h"
 #include "loader/trace/by.h"
 #include "loader/trace/counts.h"
+#include "loader/trace/rows.h"
 #include "loader/kernel/owners.h"
 #include "loader/kernel/snapshot.h"
 #include "states.h"
@@ -43,29 +41,18 @@ static const char *const kinds[WEIR_RETRANSMIT_KINDS] = {
 	[WEIR_RETRANSMIT_OTHER] = "other",
 };
 
-static int open_retransmit(struct trace_run *run, struct bpf_object **object,
-			   struct weir_trace_config **config)
+static int choose(struct trace_run *run)
 {
-	struct tcp_retransmit_bpf *skel = tcp_retransmit_bpf__open();
+	struct tcp_retransmit_bpf__rodata *constants = trace_rodata(run);
 	const struct weir_by *by = run->settings;
 	bool tells_errors = hook_arguments("tcp_retransmit_skb") >= 3;
 
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
 	if (by)
-		skel->rodata->by = *by;
-	bpf_program__set_autoload(skel->progs.weir_retransmit, tells_errors);
-	bpf_program__set_autoload(skel->progs.weir_retransmit2, !tells_errors);
-	bpf_program__set_autoload(skel->progs.weir_closed, run->about.config.counted);
+		constants->by = *by;
+	trace_want(run, "weir_retransmit", tells_errors);
+	trace_want(run, "weir_retransmit2", !tells_errors);
+	trace_want(run, "weir_closed", run->about.config.counted);
 	return 0;
-}
-
-static void close_retransmit(void *skeleton)
-{
-	tcp_retransmit_bpf__destroy(skeleton);
 }
 
 static void forget(struct trace_run *run)
@@ -84,8 +71,8 @@ const struct tracer tracer_retransmit = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct retransmit_own),
-	.open = open_retransmit,
-	.close = close_retransmit,
+	.elf = tcp_retransmit_bpf__elf_bytes,
+	.choose = choose,
 	.forget = forget,
 };
 
@@ -137,13 +124,6 @@ static json_t *congestion_json(unsigned int state)
 	return state < sizeof(names) / sizeof(names[0]) ? json_string(names[state]) : json_null();
 }
 
-static void add_ends(json_t *row, const struct weir_ends *ends)
-{
-	json_object_set_new(row, "local", out_end(ends->local, ends->local_port, ends->family));
-	json_object_set_new(row, "remote", out_end(ends->remote, ends->remote_port, ends->family));
-	json_object_set_new(row, "netns_inode", json_integer(ends->netns));
-}
-
 /* What a half-open connection has not got is null. */
 static void add_connection(json_t *row, const struct weir_retransmit_event *e)
 {
@@ -172,9 +152,9 @@ json_t *retransmit_row(struct trace_run *run, const void *event, size_t size)
 		return NULL;
 	row = json_object();
 	json_object_set_new(row, "time", out_time(e->ns));
-	json_object_set_new(row, "pid", owner ? json_integer(owner->pid) : json_null());
-	json_object_set_new(row, "comm", owner ? out_string(owner->comm) : json_null());
-	add_ends(row, &e->ends);
+	row_add_owner(row, owner);
+	row_add_ends(row, &e->ends);
+	json_object_set_new(row, "netns_inode", json_integer(e->ends.netns));
 	json_object_set_new(row, "state", json_string(tcp_state_name(e->state)));
 	json_object_set_new(row, "kind", json_string(kinds[e->kind]));
 	json_object_set_new(row, "timeouts_in_a_row", json_integer(e->row));
@@ -240,9 +220,8 @@ static int read_all(struct trace_run *run, struct reading *r)
 	} all[] = {{"rows", &r->rows}, {"others", &r->others}, {"sockets", &r->sockets}};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		int map = trace_map(run, all[i].map), err;
+		int err = counts_of(all[i].counts, run, all[i].map);
 
-		err = map < 0 ? map : counts_read(all[i].counts, map);
 		if (err)
 			return err;
 	}
@@ -307,15 +286,10 @@ static void add_rows(json_t *rows, __u32 what, const struct counts *now,
 		     const struct counts *before, bool keyed)
 {
 	for (size_t i = 0; i < now->count; i++) {
-		const void *key = counts_key(now, i);
-		const __u64 *was = before->count ? counts_find(before, key) : NULL;
 		struct weir_retransmit_counts n;
-		__u64 *value = (__u64 *)&n;
 
-		memcpy(value, counts_value(now, i), sizeof(n));
-		for (size_t c = 0; was && c < now->values; c++)
-			value[c] -= was[c];
-		add_row(rows, what, keyed ? key : NULL, &n);
+		counts_since(&n, now, i, before);
+		add_row(rows, what, keyed ? counts_key(now, i) : NULL, &n);
 	}
 }
 

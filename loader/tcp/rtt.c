@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "rtt.h"
 
-#include <errno.h>
-#include <string.h>
-
-#include <bpf/libbpf.h>
-
-#include "loader/base/error.h"
 #include "loader/trace/by.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
@@ -22,27 +16,14 @@ static const struct trace_hook hooks[] = {
 	{"tp_btf/tcp_probe", "round trip time", true},
 };
 
-static int open_rtt(struct trace_run *run, struct bpf_object **object,
-		    struct weir_trace_config **config)
+static int choose(struct trace_run *run)
 {
-	struct tcp_rtt_bpf *skel = tcp_rtt_bpf__open();
+	struct tcp_rtt_bpf__rodata *constants = trace_rodata(run);
 	const struct weir_by *by = run->settings;
 
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
 	if (by)
-		skel->rodata->by = *by;
-	if (!skel->rodata->by.what)
-		bpf_map__set_max_entries(skel->maps.rows, 1);
-	return 0;
-}
-
-static void close_rtt(void *skeleton)
-{
-	tcp_rtt_bpf__destroy(skeleton);
+		constants->by = *by;
+	return constants->by.what ? 0 : trace_resize(run, "rows", 1);
 }
 
 static void forget(struct trace_run *run)
@@ -59,8 +40,8 @@ const struct tracer tracer_rtt = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct rtt_own),
-	.open = open_rtt,
-	.close = close_rtt,
+	.elf = tcp_rtt_bpf__elf_bytes,
+	.choose = choose,
 	.forget = forget,
 };
 
@@ -74,31 +55,20 @@ static json_t *quantile_json(const struct weir_rtt_counts *n, double q)
 	return us >= 0 ? json_real(us < least ? least : us) : json_null();
 }
 
-/* What came since `before`, which may be NULL; false: nothing. */
-static bool difference(struct weir_rtt_counts *n, const __u64 *now, const __u64 *before,
-		       __u64 *samples)
-{
-	memcpy(n, now, sizeof(*n));
-	*samples = 0;
-	for (int i = 0; i < WEIR_LOG2_SLOTS; i++) {
-		n->slot[i] -= before ? before[i] : 0;
-		*samples += n->slot[i];
-	}
-	n->total_us -= before ? ((const struct weir_rtt_counts *)before)->total_us : 0;
-	return *samples;
-}
-
-/* `key` NULL: of those that found no room. */
-static void add_row(json_t *rows, __u32 by, const struct weir_by_key *key, const __u64 *now,
-		    const __u64 *before)
+/* `keyed` false: of those that found no room. */
+static void add_row(json_t *rows, __u32 by, const struct counts *now, size_t i,
+		    const struct counts *before, bool keyed)
 {
 	struct weir_rtt_counts n;
-	__u64 samples;
+	__u64 samples = 0;
 	json_t *row;
 
-	if (!difference(&n, now, before, &samples))
+	counts_since(&n, now, i, before);
+	for (int slot = 0; slot < WEIR_LOG2_SLOTS; slot++)
+		samples += n.slot[slot];
+	if (!samples)
 		return;
-	row = by_row(by, key);
+	row = by_row(by, keyed ? counts_key(now, i) : NULL);
 	json_object_set_new(row, "samples", json_integer(samples));
 	json_object_set_new(row, "mean_us", json_real((double)n.total_us / samples));
 	json_object_set_new(row, "p50_us", quantile_json(&n, 0.50));
@@ -113,15 +83,10 @@ static json_t *rows_json(__u32 by, const struct rtt_own *now, const struct rtt_o
 {
 	json_t *rows = json_array();
 
-	for (size_t i = 0; by && i < now->rows.count; i++) {
-		const void *key = counts_key(&now->rows, i);
-
-		add_row(rows, by, key, counts_value(&now->rows, i),
-			counts_find(&before->rows, key));
-	}
+	for (size_t i = 0; by && i < now->rows.count; i++)
+		add_row(rows, by, &now->rows, i, &before->rows, true);
 	for (size_t i = 0; i < now->others.count; i++)
-		add_row(rows, by, NULL, counts_value(&now->others, i),
-			counts_find(&before->others, counts_key(&now->others, i)));
+		add_row(rows, by, &now->others, i, &before->others, false);
 	return by_sorted(rows, "samples");
 }
 

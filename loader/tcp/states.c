@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "states.h"
 
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "loader/out/out.h"
 #include "loader/trace/counts.h"
 #include "loader/trace/log2.h"
+#include "loader/trace/rows.h"
 #include "loader/kernel/owners.h"
 #include "minis.h"
 #include "tcp_states.skel.h"
@@ -36,24 +36,6 @@ struct states {
 };
 
 /* ---- the tracer ---- */
-
-static int open_states(struct trace_run *run, struct bpf_object **object,
-		       struct weir_trace_config **config)
-{
-	struct tcp_states_bpf *skel = tcp_states_bpf__open();
-
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
-	return 0;
-}
-
-static void close_states(void *skeleton)
-{
-	tcp_states_bpf__destroy(skeleton);
-}
 
 struct older {
 	struct owners *owners;
@@ -111,8 +93,7 @@ const struct tracer tracer_states = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct states),
-	.open = open_states,
-	.close = close_states,
+	.elf = tcp_states_bpf__elf_bytes,
 	.begun = states_begun,
 	.forget = forget_states,
 };
@@ -148,12 +129,8 @@ static json_t *line(const struct weir_state_event *e, bool looked, __u64 least_n
 
 	snprintf(socket, sizeof(socket), "%016llx", e->socket);
 	json_object_set_new(row, "time", out_time(e->ns));
-	json_object_set_new(row, "pid", e->owner.pid ? json_integer(e->owner.pid) : json_null());
-	json_object_set_new(row, "comm", e->owner.pid ? out_string(e->owner.comm) : json_null());
-	json_object_set_new(row, "local",
-			    out_end(e->ends.local, e->ends.local_port, e->ends.family));
-	json_object_set_new(row, "remote",
-			    out_end(e->ends.remote, e->ends.remote_port, e->ends.family));
+	row_add_owner(row, &e->owner);
+	row_add_ends(row, &e->ends);
 	json_object_set_new(row, "family", json_integer(e->ends.family));
 	json_object_set_new(row, "old_state", json_string(tcp_state_name(e->from)));
 	json_object_set_new(row, "new_state", json_string(tcp_state_name(e->to)));
@@ -216,13 +193,6 @@ json_t *states_rows(struct trace_run *run)
 
 /* ---- the summary ---- */
 
-static json_t *quantile_json(const struct weir_state_counts *n, double q)
-{
-	double us = log2_quantile(n->slot, q);
-
-	return us >= 0 ? json_real(us) : json_null();
-}
-
 static json_t *change_json(__u32 change, const struct weir_state_counts *n)
 {
 	unsigned int from = change / 2 / WEIR_STATE_TO + 1, to = change / 2 % WEIR_STATE_TO + 1;
@@ -235,21 +205,9 @@ static json_t *change_json(__u32 change, const struct weir_state_counts *n)
 			 tcp_state_name(from), "new_state", tcp_state_name(to), "mini_socket", mini,
 			 "remark", mini ? BECOMES_MINI : NULL, "family", change % 2 ? 6 : 4,
 			 "changes", (json_int_t)n->changes, "timed", (json_int_t)n->timed,
-			 "in_old_state_us_mean", mean, "in_old_state_us_p50", quantile_json(n, 0.5),
-			 "in_old_state_us_p99", quantile_json(n, 0.99));
-}
-
-static struct weir_state_counts since(const struct counts *now, size_t i,
-				      const struct counts *before)
-{
-	const __u64 *was = counts_find(before, counts_key(now, i));
-	struct weir_state_counts n;
-	__u64 *value = (__u64 *)&n;
-
-	memcpy(&n, counts_value(now, i), sizeof(n));
-	for (size_t k = 0; was && k < sizeof(n) / sizeof(*value); k++)
-		value[k] -= was[k];
-	return n;
+			 "in_old_state_us_mean", mean, "in_old_state_us_p50",
+			 out_real(log2_quantile(n->slot, 0.5)), "in_old_state_us_p99",
+			 out_real(log2_quantile(n->slot, 0.99)));
 }
 
 static json_t *changes_json(const struct counts *now, const struct counts *before)
@@ -257,8 +215,9 @@ static json_t *changes_json(const struct counts *now, const struct counts *befor
 	json_t *changes = json_array();
 
 	for (size_t i = 0; i < now->count; i++) {
-		struct weir_state_counts n = since(now, i, before);
+		struct weir_state_counts n;
 
+		counts_since(&n, now, i, before);
 		if (n.changes)
 			json_array_append_new(changes,
 					      change_json(*(const __u32 *)counts_key(now, i), &n));
@@ -309,13 +268,12 @@ static json_t *minis_json(struct trace_run *run)
 
 json_t *states_summary(struct trace_run *run, double seconds)
 {
-	int map = trace_map(run, "changes");
 	struct states *s = run->own;
 	struct counts now;
 	json_t *changes, *minis;
 
 	(void)seconds;
-	if (map < 0 || counts_read(&now, map))
+	if (counts_of(&now, run, "changes"))
 		return NULL;
 	changes = changes_json(&now, &s->before);
 	counts_free(&s->before);

@@ -5,12 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <bpf/libbpf.h>
-
 #include "life.h"
 #include "loader/base/error.h"
-#include "loader/out/endpoint.h"
-#include "loader/out/out.h"
+#include "loader/trace/rows.h"
 #include "top_sockets.h"
 
 #define ENDED_ROOM (16u << 20) /* bytes of events: 100000 ends between two times they are taken */
@@ -21,17 +18,11 @@ struct own {
 
 /* ---- the tracer: the programs of `tcp life` tell of ends, an iterator of what lives ---- */
 
-static int open_top(struct trace_run *run, struct bpf_object **object,
-		    struct weir_trace_config **config)
+static int choose(struct trace_run *run)
 {
-	int err = life_open(run, object, config);
-
-	if (err)
-		return err;
 	run->about.config.lines = 1;
 	run->about.config.counted = 0;
-	err = bpf_map__set_max_entries(bpf_object__find_map_by_name(*object, "events"), ENDED_ROOM);
-	return err ? fail(err, "cannot make room for events: %s", strerror(-err)) : 0;
+	return trace_resize(run, "events", ENDED_ROOM);
 }
 
 static int begun(struct trace_run *run)
@@ -56,8 +47,8 @@ const struct tracer tracer_top = {
 	.hook_count = LIFE_HOOKS,
 	.live_only = true,
 	.own_size = sizeof(struct own),
-	.open = open_top,
-	.close = life_close,
+	.elf = life_elf,
+	.choose = choose,
 	.begun = begun,
 	.forget = forget,
 };
@@ -177,20 +168,11 @@ static int most_first(const void *a, const void *b)
 
 /* ---- JSON ---- */
 
-static void set_process(json_t *row, const struct weir_owner *o)
-{
-	json_object_set_new(row, "pid", o->pid ? json_integer(o->pid) : json_null());
-	json_object_set_new(row, "comm", o->pid ? out_string(o->comm) : json_null());
-}
-
 static void set_connection(json_t *row, const struct top_use *u)
 {
-	const struct weir_ends *e = &u->ends;
-
-	json_object_set_new(row, "local", out_end(e->local, e->local_port, e->family));
-	json_object_set_new(row, "remote", out_end(e->remote, e->remote_port, e->family));
+	row_add_ends(row, &u->ends);
 	json_object_set_new(row, "role", life_role(u->role));
-	json_object_set_new(row, "netns_inode", json_integer(e->netns));
+	json_object_set_new(row, "netns_inode", json_integer(u->ends.netns));
 }
 
 static void set_port(json_t *row, const struct top_use *u)
@@ -204,7 +186,7 @@ static void set_port(json_t *row, const struct top_use *u)
 static void set_key(json_t *row, const struct top_use *u, enum top_by by)
 {
 	if (by != TOP_BY_PORT)
-		set_process(row, &u->owner);
+		row_add_owner(row, &u->owner);
 	if (by == TOP_BY_CONNECTION)
 		set_connection(row, u);
 	if (by == TOP_BY_PORT)

@@ -132,17 +132,20 @@ json_t *by_sorted(json_t *rows, const char *field)
 
 /* ---- for people ---- */
 
-int by_columns(struct column *columns, const json_t *document)
+int by_columns(struct column *columns, const json_t *document, const struct column *counted,
+	       int count)
 {
 	const json_t *word;
 	size_t i;
-	int count = 0;
+	int keys = 0;
 
 	json_array_foreach (json_object_get(document, "by"), i, word)
 		for (int n = 0; n < BY_COLUMNS; n++)
 			if (!strcmp(words[n].word, json_string_value(word)))
-				columns[count++] = words[n].column;
-	return count;
+				columns[keys++] = words[n].column;
+	for (int n = 0; n < count; n++)
+		columns[keys + n] = counted[n];
+	return keys + count;
 }
 
 void by_name_others(json_t *document)
@@ -151,7 +154,7 @@ void by_name_others(json_t *document)
 	json_t *row;
 	size_t i;
 
-	if (!by_columns(columns, document))
+	if (!by_columns(columns, document, NULL, 0))
 		return;
 	json_array_foreach (json_object_get(document, "rows"), i, row)
 		if (json_is_true(json_object_get(row, "other")))

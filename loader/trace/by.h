@@ -24,8 +24,10 @@ json_t *by_row(__u32 what, const struct weir_by_key *key);
 /* The same rows, which it takes over: those with most in `field` first. */
 json_t *by_sorted(json_t *rows, const char *field);
 
-/* For people: the columns that the document's "by" asks for, at most BY_COLUMNS; returns how many. */
-int by_columns(struct column *columns, const json_t *document);
+/* For people: the columns that the document's "by" asks for, at most BY_COLUMNS, and those of what is counted
+ * behind them; returns how many. */
+int by_columns(struct column *columns, const json_t *document, const struct column *counted,
+	       int count);
 /* Writes "(other)" into the first of them, where a row is that. */
 void by_name_others(json_t *document);
 

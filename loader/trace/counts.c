@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 
 #include "loader/base/error.h"
+#include "run.h"
 
 /* An entry as it is sorted: its key, and its counters behind it. */
 struct reading {
@@ -167,6 +168,13 @@ int counts_read(struct counts *c, int map)
 	return counts_read_marks(c, map, SIZE_MAX);
 }
 
+int counts_of(struct counts *c, struct trace_run *run, const char *map)
+{
+	int fd = trace_map(run, map);
+
+	return fd < 0 ? fd : counts_read(c, fd);
+}
+
 void counts_free(struct counts *c)
 {
 	free(c->keys);
@@ -221,14 +229,21 @@ int counts_copy(struct counts *to, const struct counts *from)
 	return 0;
 }
 
+/* One that was forgotten and came again has counted less since. */
+static void take_off(__u64 *now, const __u64 *was, const struct counts *c)
+{
+	for (size_t n = 0; was && n < c->values && n < c->marks; n++)
+		now[n] -= was[n] <= now[n] ? was[n] : 0;
+}
+
 void counts_subtract(struct counts *c, const struct counts *before)
 {
-	for (size_t i = 0; i < c->count && before->count; i++) {
-		const __u64 *was = counts_find(before, counts_key(c, i));
-		__u64 *now = counts_value(c, i);
+	for (size_t i = 0; i < c->count; i++)
+		take_off(counts_value(c, i), counts_find(before, counts_key(c, i)), c);
+}
 
-		/* One that was forgotten and came again has counted less since. */
-		for (size_t n = 0; was && n < c->values && n < c->marks; n++)
-			now[n] -= was[n] <= now[n] ? was[n] : 0;
-	}
+void counts_since(void *to, const struct counts *c, size_t i, const struct counts *before)
+{
+	memcpy(to, counts_value(c, i), c->values * sizeof(__u64));
+	take_off(to, before ? counts_find(before, counts_key(c, i)) : NULL, c);
 }

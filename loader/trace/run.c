@@ -16,6 +16,40 @@
 #include "loader/host/clock.h"
 #include "loader/program/program.h"
 
+/* ---- before loading ---- */
+
+static int open_object(struct trace_run *run)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = run->tracer->name);
+	size_t size;
+	const void *elf = run->tracer->elf(&size);
+
+	run->object = bpf_object__open_mem(elf, size, &options);
+	return run->object ? 0 : fail(-errno, "cannot open the tracing programs: %m");
+}
+
+void *trace_rodata(const struct trace_run *run)
+{
+	size_t size;
+
+	return (void *)bpf_map__initial_value(bpf_object__find_map_by_name(run->object, ".rodata"),
+					      &size);
+}
+
+void trace_want(const struct trace_run *run, const char *program, bool wanted)
+{
+	bpf_program__set_autoload(bpf_object__find_program_by_name(run->object, program), wanted);
+}
+
+int trace_resize(const struct trace_run *run, const char *map, __u32 entries)
+{
+	int err = bpf_map__set_max_entries(bpf_object__find_map_by_name(run->object, map), entries);
+
+	return err ? fail(err, "cannot make the map '%s' hold %u entries: %s", map, entries,
+			  strerror(-err))
+		   : 0;
+}
+
 /* ---- begin ---- */
 
 static const struct trace_hook *hook_of(const struct tracer *tracer, const char *section)
@@ -53,13 +87,15 @@ static int leave_out(const struct tracer *tracer, struct bpf_object *object)
 
 static int load(struct trace_run *run)
 {
-	struct bpf_map *events = bpf_object__find_map_by_name(run->object, "events");
+	struct weir_trace_config *config = trace_rodata(run);
 	int err = 0;
 
-	if (events && !run->about.config.lines)
-		err = bpf_map__set_max_entries(events, sysconf(_SC_PAGESIZE));
-	if (!err)
-		err = bpf_object__load(run->object);
+	*config = run->about.config;
+	if (!config->lines)
+		err = trace_resize(run, "events", sysconf(_SC_PAGESIZE));
+	if (err)
+		return err;
+	err = bpf_object__load(run->object);
 	return err ? fail(err, "the kernel refuses the tracing programs: %s; -vv shows why",
 			  strerror(-err))
 		   : 0;
@@ -130,13 +166,12 @@ static int attach_all(struct trace_run *run, const struct cgroup *named)
 static int begin(struct trace_run *run, const struct cgroup *cgroup)
 {
 	const struct tracer *tracer = run->tracer;
-	struct weir_trace_config *config;
-	int err = tracer->open(run, &run->object, &config);
+	int err = open_object(run);
 
-	if (err)
-		return err;
-	*config = run->about.config;
-	err = leave_out(tracer, run->object);
+	if (!err && tracer->choose)
+		err = tracer->choose(run);
+	if (!err)
+		err = leave_out(tracer, run->object);
 	if (!err)
 		err = load(run);
 	if (!err)
@@ -176,8 +211,7 @@ void trace_end(struct trace_run *run)
 		bpf_link__destroy(run->links[i]);
 	for (int i = 0; run->pinned && i < run->map_count; i++)
 		close(run->maps[i].fd);
-	if (run->skeleton)
-		run->tracer->close(run->skeleton);
+	bpf_object__close(run->object);
 	free(run->own);
 	*run = (struct trace_run){};
 }

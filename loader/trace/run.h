@@ -39,12 +39,10 @@ struct tracer {
 	size_t own_size;  /* of run->own, which is zeroed */
 	bool misses_none; /* another program takes over where one is interrupted by its own event */
 
-	/* Opens the skeleton, keeps it in run->skeleton, stores its own constants and sizes of maps,
-	 * and says what has not to be loaded. `config` is stored by who calls: it is given the place.
-	 * 0 or < 0 with a fail() line. */
-	int (*open)(struct trace_run *run, struct bpf_object **object,
-		    struct weir_trace_config **config);
-	void (*close)(void *skeleton);
+	const void *(*elf)(size_t *size); /* of the BPF object: NAME_bpf__elf_bytes() */
+	/* Before loading: its own constants, sizes of maps, what is left out, and what run->about.config
+	 * shall be. May be NULL. */
+	int (*choose)(struct trace_run *run);
 	/* After loading, before and after the programs are attached: what must be in the maps, what is
 	 * there already. May be NULL. */
 	int (*prepare)(struct trace_run *run);
@@ -56,10 +54,9 @@ struct trace_run {
 	const struct tracer *tracer;
 	struct weir_trace_about about; /* with the filter */
 	bool pinned;		       /* read from pins: nothing is ours to detach */
-	void *own;		       /* the tracer's, from `open` to `forget` */
+	void *own;		       /* the tracer's, from `choose` to `forget` */
 	const void *settings; /* what the user chose, as the tracer knows it; NULL when pinned */
-	void *skeleton;	      /* NULL when pinned */
-	struct bpf_object *object; /* the same */
+	struct bpf_object *object; /* NULL when pinned */
 	struct bpf_link *links[TRACE_PROGRAMS];
 	char programs[TRACE_PROGRAMS][24]; /* names, of all that run */
 	__u32 program_ids[TRACE_PROGRAMS];
@@ -79,6 +76,11 @@ int trace_start(struct trace_run *run, const struct tracer *tracer,
 		const void *settings);
 /* Ends it, when it is not pinned. */
 void trace_end(struct trace_run *run);
+
+/* For tracer.choose(). The constants are NAME_bpf__rodata of the skeleton; names are those of the object. */
+void *trace_rodata(const struct trace_run *run);
+void trace_want(const struct trace_run *run, const char *program, bool wanted);
+int trace_resize(const struct trace_run *run, const char *map, __u32 entries);
 
 /* Of a map of this name, -1 with a fail() line when there is none. The run's own. */
 int trace_map(struct trace_run *run, const char *name);

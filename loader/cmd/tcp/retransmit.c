@@ -2,8 +2,6 @@
 /* weir tcp retransmit: what is sent again, and why. */
 #include "loader/tcp/retransmit.h"
 
-#include <string.h>
-
 #include "loader/base/options.h"
 #include "loader/cmd/command.h"
 #include "loader/trace/by.h"
@@ -57,9 +55,7 @@ static json_t *summary(struct trace_run *run, double seconds)
 
 	if (!document || options.json)
 		return document;
-	table.count = by_columns(columns, document);
-	memcpy(&columns[table.count], counts, sizeof(counts));
-	table.count += COUNTS;
+	table.count = by_columns(columns, document, counts, COUNTS);
 	by_name_others(document);
 	return document;
 }

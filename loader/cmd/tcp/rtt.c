@@ -60,14 +60,6 @@ static void draw(json_t *histogram)
 	}
 }
 
-/* What makes a row comes first. */
-static void choose_columns(const json_t *document)
-{
-	table.count = by_columns(columns, document);
-	memcpy(&columns[table.count], measures, sizeof(measures));
-	table.count += MEASURES;
-}
-
 static json_t *summary(struct trace_run *run, double seconds)
 {
 	json_t *document = rtt_summary(run, seconds), *row;
@@ -75,7 +67,7 @@ static json_t *summary(struct trace_run *run, double seconds)
 
 	if (!document || options.json)
 		return document;
-	choose_columns(document);
+	table.count = by_columns(columns, document, measures, MEASURES);
 	json_array_foreach (json_object_get(document, "rows"), i, row)
 		draw(json_object_get(row, "histogram"));
 	by_name_others(document);

@@ -50,25 +50,12 @@ static void settle(struct weir_drop_settings *s, const struct drop_settings *use
 	drop_reasons_benign(s->benign);
 }
 
-static int open_drop(struct trace_run *run, struct bpf_object **object,
-		     struct weir_trace_config **config)
+static int choose(struct trace_run *run)
 {
-	struct tcp_drop_bpf *skel = tcp_drop_bpf__open();
+	struct tcp_drop_bpf__rodata *constants = trace_rodata(run);
 
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
-	settle(&skel->rodata->settings, run->settings);
-	if (!skel->rodata->settings.stack)
-		bpf_map__set_max_entries(skel->maps.stacks, 1);
-	return 0;
-}
-
-static void close_drop(void *skeleton)
-{
-	tcp_drop_bpf__destroy(skeleton);
+	settle(&constants->settings, run->settings);
+	return constants->settings.stack ? 0 : trace_resize(run, "stacks", 1);
 }
 
 static void forget_drop(struct trace_run *run)
@@ -85,8 +72,8 @@ const struct tracer tracer_drop = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct drop_own),
-	.open = open_drop,
-	.close = close_drop,
+	.elf = tcp_drop_bpf__elf_bytes,
+	.choose = choose,
 	.prepare = xdp_drops_keep,
 	.forget = forget_drop,
 };

@@ -26,24 +26,6 @@ static const struct trace_hook hooks[] = {
 	{"sockops", "the time that the search for a port takes", false},
 };
 
-static int open_port(struct trace_run *run, struct bpf_object **object,
-		     struct weir_trace_config **config)
-{
-	struct tcp_port_bpf *skel = tcp_port_bpf__open();
-
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
-	return 0;
-}
-
-static void close_port(void *skeleton)
-{
-	tcp_port_bpf__destroy(skeleton);
-}
-
 /* ---- walks ---- */
 
 int port_walk_read(struct trace_run *run, struct weir_port_walk *walk)
@@ -163,8 +145,7 @@ const struct tracer tracer_port = {
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct port_own),
 	.misses_none = true,
-	.open = open_port,
-	.close = close_port,
+	.elf = tcp_port_bpf__elf_bytes,
 	.begun = begun_port,
 	.forget = forget_port,
 };

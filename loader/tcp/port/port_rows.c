@@ -9,6 +9,7 @@
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "loader/out/endpoint.h"
+#include "loader/out/out.h"
 #include "loader/trace/log2.h"
 #include "port_own.h"
 #include "port_range.h"
@@ -85,11 +86,6 @@ static __u64 time_waits(const struct reading *r, const struct weir_port_destinat
 	return minute < found + later ? minute : found + later;
 }
 
-static json_t *number_or_null(double value)
-{
-	return isnan(value) ? json_null() : json_real(value);
-}
-
 static void add_searches(json_t *row, const struct weir_port_destination_counts *n,
 			 const __u64 *before)
 {
@@ -103,10 +99,9 @@ static void add_searches(json_t *row, const struct weir_port_destination_counts 
 		slot[i] = since(n->search_slot[i], before, first + i);
 	p99 = log2_quantile(slot, 0.99);
 	json_object_set_new(row, "searches", json_integer(searches));
-	json_object_set_new(row, "search_us_mean",
-			    number_or_null(searches ? ns / 1e3 / searches : NAN));
-	json_object_set_new(row, "search_us_p99", number_or_null(p99 > most ? most : p99));
-	json_object_set_new(row, "search_us_max", number_or_null(n->searches ? most : NAN));
+	json_object_set_new(row, "search_us_mean", out_real(searches ? ns / 1e3 / searches : NAN));
+	json_object_set_new(row, "search_us_p99", out_real(p99 > most ? most : p99));
+	json_object_set_new(row, "search_us_max", out_real(n->searches ? most : NAN));
 }
 
 static const char *advice(bool full, double percent)
@@ -130,7 +125,7 @@ static void add_use(json_t *row, const struct weir_port_destination_counts *n, _
 	bool full = half && (failed || n->in_use >= ports);
 
 	json_object_set_new(row, "ports", ports ? json_integer(ports) : json_null());
-	json_object_set_new(row, "used_percent", number_or_null(percent));
+	json_object_set_new(row, "used_percent", out_real(percent));
 	json_object_set_new(row, "alert",
 			    isnan(percent) ? json_null()
 					   : json_string(full	? "fail"
@@ -197,19 +192,12 @@ static int read_ranges(struct reading *r)
 	return port_ranges_read(r->ranges, kept);
 }
 
-static int read_map(struct trace_run *run, const char *name, struct counts *c)
-{
-	int fd = trace_map(run, name);
-
-	return fd < 0 ? fd : counts_read(c, fd);
-}
-
 static int read_all(struct reading *r)
 {
-	int err = read_map(r->run, "services", &r->services);
+	int err = counts_of(&r->services, r->run, "services");
 
 	if (!err)
-		err = read_map(r->run, "destinations", &r->destinations);
+		err = counts_of(&r->destinations, r->run, "destinations");
 	if (!err)
 		err = port_walk_read(r->run, &r->walk);
 	return err ? err : read_ranges(r);

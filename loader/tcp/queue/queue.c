@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 
 #include "loader/base/error.h"
@@ -37,25 +36,14 @@ static const struct trace_hook hooks[] = {
 	{"tp_btf/tcp_destroy_sock", "room for new listeners in place of closed ones", false},
 };
 
-static int open_queue(struct trace_run *run, struct bpf_object **object,
-		      struct weir_trace_config **config)
+static int choose(struct trace_run *run)
 {
-	struct tcp_queue_bpf *skel = tcp_queue_bpf__open();
+	struct tcp_queue_bpf__rodata *constants = trace_rodata(run);
 
-	if (!skel)
-		return fail(-errno, "cannot open the tracing programs: %m");
-	run->skeleton = skel;
-	*object = skel->obj;
-	*config = &skel->rodata->config;
-	skel->rodata->full_at_limit = features_synq_full_at_max();
-	bpf_program__set_autoload(skel->progs.weir_queue_done, run->about.config.lines);
-	bpf_program__set_autoload(skel->progs.weir_queue_gone, run->about.config.counted);
+	constants->full_at_limit = features_synq_full_at_max();
+	trace_want(run, "weir_queue_done", run->about.config.lines);
+	trace_want(run, "weir_queue_gone", run->about.config.counted);
 	return 0;
-}
-
-static void close_queue(void *skeleton)
-{
-	tcp_queue_bpf__destroy(skeleton);
 }
 
 /* Listeners have no peer, and one of IPv6 may have clients of IPv4. */
@@ -109,8 +97,8 @@ const struct tracer tracer_queue = {
 	.hooks = hooks,
 	.hook_count = sizeof(hooks) / sizeof(hooks[0]),
 	.own_size = sizeof(struct queue_own),
-	.open = open_queue,
-	.close = close_queue,
+	.elf = tcp_queue_bpf__elf_bytes,
+	.choose = choose,
 	.begun = begun,
 	.forget = forget,
 };
