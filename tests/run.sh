@@ -51,8 +51,9 @@ add() { # NAME COMMAND...
 	printf -v words '%q ' "${@:2}"
 	command[$1]=$words
 	case $1 in
-	vm/* | docker/* | netns/blocklist.sh | netns/balance_scale.sh | netns/tcp_port.sh | netns/tcp_port_scale.sh | \
-		unit/maglev | unit/slots | unit/table | unit/service_table | unit/ticker) alone+=("$1") ;;
+	vm/* | docker/* | netns/rules/blocklist.sh | netns/balance/scale.sh | netns/tcp/port.sh | \
+		netns/tcp/port_scale.sh | unit/balance/maglev | unit/balance/slots | unit/rules/table | \
+		unit/service/service_table | unit/base/ticker) alone+=("$1") ;;
 	*) together+=("$1") ;;
 	esac
 }
@@ -102,7 +103,7 @@ until_fewer_than() { # COUNT
 # Tests that count every event hang programs on the same tracepoints, and one must not come or go while
 # another counts.
 counts_events() { # NAME
-	[[ $1 == netns/tcp_* ]]
+	[[ $1 == netns/tcp/* ]]
 }
 
 may_begin() { # NAME
@@ -138,9 +139,8 @@ for kind in $kinds; do
 	case $kind in
 	netns)
 		# The long ones first, so that none of them is left over at the end.
-		for test in tests/netns/{tcp,sock,balance}_*.sh tests/netns/*.sh; do
-			[ -n "${command[${test#tests/}]:-}" ] || [ "${test##*/}" = lib.sh ] ||
-				add "${test#tests/}" bash "$test"
+		for test in tests/netns/{tcp,sock,balance}/*.sh tests/netns/*/*.sh; do
+			[ -n "${command[${test#tests/}]:-}" ] || add "${test#tests/}" bash "$test"
 		done
 		;;
 	docker)
@@ -160,7 +160,8 @@ for kind in $kinds; do
 		done
 		;;
 	*)
-		for source in tests/"$kind"/*.c; do
+		for source in tests/"$kind"/{,*/}*.c; do
+			[ -e "$source" ] || continue
 			test=${source%.c}
 			add "${test#tests/}" "$build/$test"
 		done

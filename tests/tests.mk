@@ -2,16 +2,16 @@
 # Tests: tests/unit, tests/datapath and tests/balance are one program a file, tests/netns one script a file. All
 # speak TAP; tests/run.sh runs and counts them.
 
-UNIT_TESTS     := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c))
+UNIT_TESTS     := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*.c))
 DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c tests/balance/*.c))
-TEST_SHARED    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/*.c))
-BENCH_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c)))
+TEST_SHARED    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/shared/*.c))
+BENCH_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c tests/bench/*/*.c)))
 TEST_OBJECTS   := $(addsuffix .o,$(UNIT_TESTS) $(DATAPATH_TESTS)) $(BENCH_OBJECTS) $(TEST_SHARED)
 BENCH          := $(B)/tests/bench/bench
 VM_LOAD        := $(B)/tests/vm/load
 CHURN_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(wildcard tests/churn/*.c))
 CHURN          := $(B)/tests/churn/churn
-SOCK_OBJECTS   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sock/*.c))
+SOCK_OBJECTS   := $(patsubst %.c,$(B)/%.o,$(wildcard tests/sock/*.c tests/sock/*/*.c))
 SOCK_LOAD      := $(B)/tests/sock/sock
 SCALE          := $(B)/tests/scale/fill
 

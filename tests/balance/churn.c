@@ -21,8 +21,8 @@
 #include "loader/balance/flows.h"
 #include "loader/balance/slots.h"
 #include "loader/host/clock.h"
-#include "tests/balance_run.h"
-#include "tests/random_services.h"
+#include "tests/shared/balance_run.h"
+#include "tests/shared/random_services.h"
 
 #define VIP	 "192.0.2.1"
 #define OTHER	 "192.0.2.2" /* another service's, for floods */

@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "tests/balance_run.h"
-#include "tests/random_services.h"
+#include "tests/shared/balance_run.h"
+#include "tests/shared/random_services.h"
 #include "weir_xdp.skel.h"
 
 #define ELSE	 9  /* ifindex of another device */

@@ -16,8 +16,8 @@
 #include <bpf/libbpf.h>
 #include <cmocka.h>
 
-#include "tests/balance_run.h"
-#include "tests/tunnels.h"
+#include "tests/shared/balance_run.h"
+#include "tests/shared/tunnels.h"
 #include "weir_xdp.skel.h"
 
 static struct xdp_run run;

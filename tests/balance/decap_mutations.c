@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "tests/tunnels.h"
+#include "tests/shared/tunnels.h"
 
 #define MUTATIONS 100000
 

@@ -16,8 +16,8 @@
 
 #include <cmocka.h>
 
-#include "tests/balance_run.h"
-#include "tests/random_services.h"
+#include "tests/shared/balance_run.h"
+#include "tests/shared/random_services.h"
 
 #define VIP4	  "192.0.2.1"
 #define VIP6	  "2001:db8::1"

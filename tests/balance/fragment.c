@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "tests/balance_run.h"
+#include "tests/shared/balance_run.h"
 
 #define BACKENDS  8
 #define FRAGMENTS 4

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "tests/balance_run.h"
+#include "tests/shared/balance_run.h"
 
 #define BACKENDS 8
 #define VIP	 "192.0.2.1"

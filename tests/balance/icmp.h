@@ -15,7 +15,7 @@
 
 #include <bpf/libbpf.h>
 
-#include "tests/balance_run.h"
+#include "tests/shared/balance_run.h"
 #include "weir_xdp.skel.h"
 
 #define ICMP_HEADER 8

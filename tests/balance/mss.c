@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "tests/balance_run.h"
+#include "tests/shared/balance_run.h"
 
 #define MSS	     1200
 #define CLAMPED	     80

@@ -18,8 +18,8 @@
 #include <cmocka.h>
 
 #include "loader/host/clock.h"
-#include "tests/balance_run.h"
-#include "tests/random_rules.h"
+#include "tests/shared/balance_run.h"
+#include "tests/shared/random_rules.h"
 
 #define VIP4	"192.0.2.1"
 #define VIP6	"2001:db8::1"

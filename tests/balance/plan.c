@@ -17,9 +17,9 @@
 #include "loader/balance/ranges.h"
 #include "loader/service/services.h"
 #include "loader/balance/slots.h"
-#include "tests/balance_run.h"
-#include "tests/packets.h"
-#include "tests/random_rules.h"
+#include "tests/shared/balance_run.h"
+#include "tests/shared/packets.h"
+#include "tests/shared/random_rules.h"
 
 #include <cmocka.h>
 

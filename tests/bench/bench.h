@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #include <stdbool.h>
 
-#include "tests/packets.h"
+#include "tests/shared/packets.h"
 #include "wrapper.h"
 #include "xdp/abi.h"
 

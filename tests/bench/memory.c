@@ -15,7 +15,7 @@
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "memory.h"
-#include "tests/balance_run.h"
+#include "tests/shared/balance_run.h"
 
 static const struct {
 	const char *services;

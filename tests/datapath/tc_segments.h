@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "loader/watch/handshakes.h"
-#include "tests/packets.h"
+#include "tests/shared/packets.h"
 #include "weir_tc.skel.h"
 
 #define FIN  0x01

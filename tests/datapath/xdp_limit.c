@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "tests/xdp_run.h"
+#include "tests/shared/xdp_run.h"
 
 #define SECOND 1000000000ull
 

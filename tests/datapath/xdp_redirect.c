@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "tests/xdp_run.h"
+#include "tests/shared/xdp_run.h"
 
 #define HERE   7
 #define TARGET 9

@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "tests/random_rules.h"
-#include "tests/xdp_run.h"
+#include "tests/shared/random_rules.h"
+#include "tests/shared/xdp_run.h"
 
 /* ---- what the packet is, without looking at its bytes ---- */
 

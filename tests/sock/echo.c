@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A thread that answers each byte with one, and reads in the manner that a trap is about. */
-#include "trap.h"
+#include "tests/sock/trap/trap.h"
 
 #include <errno.h>
 #include <fcntl.h>

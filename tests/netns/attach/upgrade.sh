@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Another build of weir takes over what is attached, under traffic, with counters and rules kept; one
+# that speaks another schema refuses and changes nothing.
+#
+#   client                         host
+#   eth0 10.9.0.1/24 -------- eth0 10.9.0.2/24     weir is attached here
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+TREE=$SCRATCH/tree
+mkdir "$TREE"
+cp -a Makefile loader xdp tc sockops trace tests "$TREE"
+
+another() { # NAME MAKE-VARIABLES...
+	(cd "$TREE" && build_another "$TREE/$1" "${@:2}") && cp "$TREE/$1/weir" "$SCRATCH"/"$1"
+}
+
+if ! command -v clang >/dev/null || ! another next VERSION=9.9; then
+	tail -n 5 "$OUTPUT" | sed 's/^/# /'
+	skip "upgrade" "no second version could be built"
+	exit
+fi
+pair
+
+with() { # BUILD WEIR-ARGUMENTS...
+	timeout 30 "$SCRATCH/$1" -n "$host" "${@:2}"
+}
+
+test_upgrade() {
+	local packets pulse echo
+	check "attach" weir attach eth0
+	check "a rule" weir rule add drop proto udp dport 5000
+	traffic "$client" send 10.9.0.2 5000 50 >/dev/null
+	start "$host" echo 7
+	echo=$started
+	start "$client" pulse 10.9.0.2 7
+	pulse=$started
+	await 5 more_than 150 counted eth0 packets
+	packets=$(counted eth0 packets)
+	says "the next version attaches" "^eth0: updated" with next attach eth0
+	stop "$pulse"
+	equal "no packet is lost on the way" 0 "$said"
+	stop "$echo"
+	holds "status tells the version" '.devices[0].version == "9.9"' with next -j status
+	between "the counters were kept" "$packets" 9999999 "$(counted eth0 packets)"
+	equal "the rule's as well" 50 "$(matched 1)"
+	start "$host" sink 5000
+	traffic "$client" send 10.9.0.2 5000 50 >/dev/null
+	stop "$started"
+	equal "the rule is obeyed" 0 "$said"
+	equal "and counts on" 100 "$(matched 1)"
+	says "back to the version before" "^eth0: updated" weir attach eth0
+	holds "status tells it" '.devices[0].version != "9.9"' weir -j status
+}
+
+test_schema() {
+	local program
+	sed -i 's/^#define WEIR_XDP_SCHEMA .*/#define WEIR_XDP_SCHEMA 4711u/' "$TREE/xdp/abi.h"
+	if ! another other VERSION=10.0; then
+		skip "another schema" "it could not be built"
+		return
+	fi
+	program=$(xdp_program "$host" eth0)
+	with other attach eth0 >"$SCRATCH/stdout" 2>"$OUTPUT"
+	equal "another schema is refused" 2 $?
+	with other attach eth0 >/dev/null 2>"$SCRATCH/refusal"
+	check "in one line that says what to do" grep -qE "schema.*4711.*weir detach (eth0|--all)" \
+		"$SCRATCH/refusal"
+	equal "the program is untouched" "$program" "$(xdp_program "$host" eth0)"
+	equal "and the rule" 100 "$(matched 1)"
+	with other rule add drop proto 99 >/dev/null 2>&1
+	check_not "a rule by it is refused" with other rule add drop proto 99
+	equal "one rule" 1 "$(value '.rules | length' rule list)"
+	check "detach by it" with other detach eth0
+	equal "takes the program off" "" "$(xdp_program "$host" eth0)"
+	with other attach eth0 >"$OUTPUT" 2>&1 || with other rule flush >>"$OUTPUT" 2>&1
+	check "attach by it, after a flush of rules if it asks for one" with other attach eth0
+	check "ping passes" pings "$client" 10.9.0.2
+	check "detach --all by the first" weir detach --all
+	equal "no program is left" "" "$(xdp_program "$host" eth0)"
+	check "no pins are left" no_pins
+}
+
+# Records of a size that this weir does not know.
+test_records() {
+	local pin
+	for pin in devices/eth0/attachment instance; do
+		check "attach" weir attach eth0
+		rm "$(pins_of "$host")/$pin"
+		bpftool map create "$(pins_of "$host")/$pin" type array key 4 value 4096 entries 1 \
+			name another
+		refuses "status tells another weir's ${pin##*/}" 2 "$pin has another schema" status
+		refuses "attach as well" 2 "$pin has another schema" attach eth0
+		refuses "a rule as well" 2 "$pin has another schema" rule add drop proto 99
+		refuses "detach as well" 2 "$pin has another schema" detach eth0
+		refuses "detach --all as well" 2 "$pin has another schema" detach --all
+		check "the program is still there" test -n "$(xdp_program "$host" eth0)"
+		rm -r "$(pins_of "$host")"
+	done
+}
+
+test_upgrade
+test_schema
+test_records

@@ -1,0 +1,186 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The life of what is attached: what is there, what detach leaves (nothing), what becomes of connections
+# and of what their readers have not read, and that a second command puts right what a killed one
+# has left. All of it over the loopback device of a namespace.
+# shellcheck disable=SC2016 # for eval
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=../../sock/lib.sh
+. tests/sock/lib.sh
+namespace "$host"
+sock_begin
+second=$RUN-second
+cgroup_make "$second" "$RUN-gone"
+PINS=$(pins_of "$host")/sock
+WEIR_TIMEOUT=60
+
+tender() {
+	value '.sockets[0].tender_process // empty' status
+}
+
+gone() { # PID
+	! kill -0 "$1"
+}
+
+programs() { # on the cgroups of this test
+	local group
+	for group in "$GROUP" "$second"; do
+		bpftool cgroup show "$(cgroup_path "$group")" | grep -E 'sock_ops|setsockopt'
+	done
+}
+
+nothing_left() {
+	! find "$PINS" 2>/dev/null | grep . && ! programs
+}
+
+detach_all() {
+	weir sock detach --all && nothing_left
+}
+
+# Connections that say a little, for so long; the cgroup is in their file's name.
+talk() { # CGROUP SECONDS
+	sock_start "$SCRATCH/talk.$1" "$host" "$1" pairs --conns 10 --rate 60 --seconds "$2"
+}
+
+whole() { # CGROUP
+	[ -s "$SCRATCH/talk.$1" ] && jq -e '.right and .wrong == 0 and .reset == 0 and .ended == 0 and
+		.exchanges > 500' "$SCRATCH/talk.$1"
+}
+
+shortcut() { # COUNT CGROUP
+	connections_are "$1" shortcut ".cgroup == \"/$2\""
+}
+
+# ---- one of two ----
+
+check "attached to two cgroups" eval 'weir sock attach "$GROUP" && weir sock attach "$second"'
+equal "two programs on each" 4 "$(programs | wc -l)"
+tends=$(tender)
+check "one process tends both" kill -0 "$tends"
+check "which attaching again does not change" eval 'weir sock attach "$GROUP" && [ "$(tender)" = $tends ]'
+talk "$GROUP" 70
+talk "$second" 70
+check "connections of one are short-cut" await 20 shortcut 10 "$GROUP"
+check "and those of the other" await 20 shortcut 10 "$second"
+check "detached from one" weir sock detach "$GROUP"
+check "its connections are on TCP" shortcut 0 "$GROUP"
+check "those of the other are short-cut" shortcut 10 "$second"
+sleep 4
+check "and so it is four seconds later" eval 'shortcut 0 "$GROUP" && shortcut 10 "$second"'
+check "somebody tends" kill -0 "$(tender)"
+check "attached again" weir sock attach "$GROUP"
+check "the same connections are short-cut" await 20 shortcut 10 "$GROUP"
+
+# ---- the tender ----
+
+tends=$(tender)
+kill -KILL "$tends"
+check "the tender is killed" await 5 gone "$tends"
+check "what is short-cut stays so" eval 'shortcut 10 "$GROUP" && shortcut 10 "$second"'
+check "attach starts another one" eval 'weir sock attach "$GROUP" && [ -n "$(tender)" ] && [ "$(tender)" != $tends ]'
+tends=$(tender)
+
+# ---- the last one ----
+
+check "detach --all leaves no pins and no programs" detach_all
+check "nobody tends" await 5 gone "$tends"
+sleep 1
+sock_end
+check "connections of one went on through all of it" whole "$GROUP"
+check "and those of the other" whole "$second"
+check "detach --all with nothing there succeeds" detach_all
+
+# ---- what is unread ----
+
+# A connection that weir has short-cut, until it is let go.
+prepare() { # LABEL TRAP ARGUMENTS...
+	sock_start "$SCRATCH/$1" "$host" "$GROUP" trap "$2" --warm 200 --warm-pause 5000 \
+		--until "$SCRATCH/$1.go" --announce "$SCRATCH/$1.at" "${@:3}"
+}
+
+check "attached" weir sock attach "$GROUP"
+prepare slow slow-reader --delay 4000
+prepare late late-reader --delay 4000
+prepare asleep blocking --blocking late --delay 4000
+prepare writer blocking-writer --delay 4000
+check "four connections are short-cut" await 20 shortcut 4 "$GROUP"
+touch "$SCRATCH"/{slow,late,asleep,writer}.go
+sleep 1.5
+check "detached with bytes unread, a reader and a writer asleep" weir -j sock detach --all
+check "which says that some stay until they close" jq -e '.kept >= 2 and .lost == 0' "$OUTPUT"
+check "nothing is left" nothing_left
+check "attached again, with these still there" weir sock attach "$GROUP"
+sock_wait
+for label in slow late asleep writer; do
+	check "$label: whole" jq -e '.right' "$SCRATCH/$label"
+done
+check "slow: most of it was short-cut before" jq -e '.bytes_by_tcp < .accepted' "$SCRATCH/slow"
+check "detached" detach_all
+
+check "attached" weir sock attach "$GROUP"
+prepare forced slow-reader --delay 3000
+check "a connection is short-cut" await 20 shortcut 1 "$GROUP"
+touch "$SCRATCH/forced.go"
+sleep 1.5
+check "detach --force with bytes unread" weir -j sock detach --all --force
+check "says what it took out" jq -e '.lost >= 1' "$OUTPUT"
+check "nothing is left" nothing_left
+sock_wait
+
+# ---- left by who was killed ----
+
+check "attached" weir sock attach "$GROUP"
+tends=$(tender)
+kill -KILL "$tends"
+for pin in control totals pairs sockets; do
+	rm -r "${PINS:?}/$pin" "$PINS/cgroups"
+	check "detach --all, of which $pin is gone already" detach_all
+	check "attached" weir sock attach "$GROUP" --no-tend
+done
+check "detached" detach_all
+
+kill_one() { # MOST_MS ARGUMENTS...
+	local pid
+	"$WEIR" -n "$host" "${@:2}" >/dev/null 2>&1 &
+	pid=$!
+	sleep "$(awk -v m="$1" -v r=$RANDOM 'BEGIN { printf "%.4f", m * r / 32768000 }')"
+	kill -KILL $pid 2>/dev/null && killed=$((killed + 1))
+	wait $pid 2>/dev/null
+}
+
+storm() { # MOST_MS BEFORE COMMAND AFTER
+	local i rounds=${ROUNDS:-8}
+	killed=0
+	for i in $(seq $((rounds * 6))); do
+		[ "$i" -le "$rounds" ] || [ $killed -lt 2 ] || break
+		$2 >/dev/null || return
+		# shellcheck disable=SC2086
+		kill_one "$1" $3
+		$4 || { echo "round $i"; return 1; }
+	done
+	echo "$killed were killed"
+	[ "$killed" -ge 2 ]
+}
+
+attach_it() { weir sock attach "$GROUP"; }
+attach_detach() { attach_it && detach_all; }
+check "attach is killed, then detach --all leaves nothing" \
+	storm 150 detach_all "sock attach $GROUP" detach_all
+check "attach is killed, then attach and detach --all" \
+	storm 150 detach_all "sock attach $GROUP" attach_detach
+check "detach is killed, then detach --all leaves nothing" \
+	storm 60 attach_it "sock detach --all" detach_all
+check "detach is killed, then attach and detach --all" \
+	storm 60 attach_it "sock detach --all" attach_detach
+
+# ---- cgroups go ----
+
+check "attached to a cgroup" weir sock attach "$RUN-gone"
+cgroup_remove "$RUN-gone"
+check "it is removed, and another one attached" weir sock attach "$GROUP"
+talk "$GROUP" 70
+check "connections are short-cut" await 20 shortcut 10 "$GROUP"
+sock_end
+check "whole" jq -e '.right' "$SCRATCH/talk.$GROUP"
+check "detach --all leaves nothing" detach_all

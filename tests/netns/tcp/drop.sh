@@ -1,0 +1,396 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# weir tcp drop: every packet that is made to be dropped is counted once, with the kernel's reason and place,
+# which the kernel's own trace of it says, too. What is sent has a known number, and its own port.
+#
+#   client                     host (weir attached)
+#   eth0 10.9.0.1/24 ------ eth0 10.9.0.2/24
+#        fd09::1/64              fd09::2/64
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+. tests/cgroup.sh
+pair
+
+DROP=$HERE/tcp/drop.py
+NOBODY4=10.9.0.77 NOBODY6=fd09::77 # their neighbour entries lead to the client, which does not know them
+
+segments() { # HOST PORT COUNT [OPTION...]
+	local source=10.9.0.1
+	case $1 in *:*) source=fd09::1 ;; esac
+	inside "$client" timeout 20 python3 "$DROP" segments "$1" "$2" "$3" --source $source "${@:4}" \
+		>/dev/null
+}
+
+serve() { # NAMESPACE ARGUMENTS...: $started as of start
+	local log=$SCRATCH/log.$((++starts))
+	background "$1" timeout 60 python3 "$DROP" "${@:2}" >"$log" 2>&1
+	started=$!
+	logs[started]=$log
+	await 20 grep -q ready "$log"
+}
+
+kernel_count() { # COUNTER
+	inside "$host" nstat -asz "$1" | awk 'END { print $2 + 0 }'
+}
+
+reached() { # COUNTER WANTED
+	[ "$(kernel_count "$1")" -ge "$2" ]
+}
+
+is_tracing() { # PID
+	grep -qs 'link_type:.*raw_tracepoint' /proc/"$1"/fdinfo/*
+}
+
+# A tracer of its own, which writes to $SCRATCH/NAME. Its pid is $tracer.
+trace() { # NAME ARGUMENTS...
+	"$WEIR" -n "$host" -j tcp drop "${@:2}" >"$SCRATCH/$1" 2>"$SCRATCH/$1.said" &
+	tracer=$!
+	await 10 is_tracing $tracer
+}
+
+untrace() { # PID...
+	sleep 0.3 # what is under way
+	kill -INT "$@"
+	wait "$@"
+}
+
+# Packets of the summary NAME whose row makes the condition true.
+summed() { # NAME CONDITION
+	jq -s "[.[0].drops[], .[0].benign[] | select($2) | .packets] | add // 0" "$SCRATCH/$1"
+}
+
+# Lines of NAME that make the condition true.
+lines() { # NAME CONDITION
+	jq -c "select($2)" "$SCRATCH/$1" | wc -l
+}
+
+test_reasons() {
+	local summary line listener before csum
+	inside "$host" nft -f - <<-'END'
+		table inet t {
+			chain in {
+				type filter hook input priority 0
+				tcp dport 83 counter drop
+			}
+			chain out {
+				type filter hook output priority 0
+				tcp dport 91 drop
+			}
+		}
+	END
+	serve "$host" listen 84 --deaf
+	listener=$started
+	segments 10.9.0.2 85 5 # before the tracers: not theirs
+	await 5 more_than 4 matched 1
+	trace summary -s
+	summary=$tracer
+	trace lines
+	line=$tracer
+	before=$(kernel_count TcpInSegs)
+	csum=$(kernel_count TcpInCsumErrors)
+	segments 10.9.0.2 81 40
+	segments fd09::2 81 30
+	segments 10.9.0.2 82 50 --bad
+	segments fd09::2 82 20 --bad
+	segments 10.9.0.2 83 25
+	traffic "$host" connect 10.9.0.1 91 2 --wait 0.3 >/dev/null
+	traffic "$host" connect fd09::1 91 1 --wait 0.3 >/dev/null
+	segments 10.9.0.2 84 15
+	segments fd09::2 84 5
+	segments 10.9.0.2 85 33
+	await 10 reached TcpInSegs $((before + 40 + 30 + 50 + 20 + 15 + 5))
+	await 10 more_than 37 matched 1
+	sleep 1.2 # rows of XDP come once a second
+	untrace $summary $line
+	stop "$listener"
+	csum=$(($(kernel_count TcpInCsumErrors) - csum))
+
+	equal "40 SYNs to a closed port, IPv4" 40 \
+		"$(summed summary '.reason == "NO_SOCKET" and (.location | startswith("tcp_v4_rcv+"))')"
+	equal "30 the same, IPv6" 30 \
+		"$(summed summary '.reason == "NO_SOCKET" and (.location | startswith("tcp_v6_rcv+"))')"
+	equal "70 with a bad checksum, as the kernel counts" "70 70" \
+		"$csum $(summed summary '.reason == "TCP_CSUM"')"
+	equal "28 by firewall rules" 28 "$(summed summary '.reason == "NETFILTER_DROP"')"
+	equal "20 by a filter of the socket" 20 "$(summed summary '.reason == "SOCKET_FILTER"')"
+	equal "33 by weir's own rule, in the same table, and not the 5 before" 33 \
+		"$(summed summary '.source == "xdp eth0" and .reason == "rule"')"
+	check "the summary says what to do, a rate, and that nothing was lost" jq -es '
+		all(.[0].drops[]; .packets_per_second > 0 and (.advice | length) > 10) and
+		.[0].lost.events_lost == 0 and .[0].lost.records_full == 0' "$SCRATCH/summary"
+
+	equal "lines: 40 and 30 to the closed port, SYNs, from the right peers" "40 30" \
+		"$(lines lines '.reason == "NO_SOCKET" and .local == "10.9.0.2:81" and .flags == "SYN" and
+			(.remote | startswith("10.9.0.1:1"))') $(lines lines '.reason == "NO_SOCKET" and
+			.local == "[fd09::2]:81" and (.remote | startswith("[fd09::1]:1"))')"
+	equal "lines: each of its own port" 40 "$(jq -r 'select(.local == "10.9.0.2:81") | .remote' \
+		"$SCRATCH/lines" | sort -u | wc -l)"
+	equal "lines: the rest" "50 20 25 15 5" "$(for at in 10.9.0.2:82 '[fd09::2]:82' 10.9.0.2:83 \
+		10.9.0.2:84 '[fd09::2]:84'; do lines lines ".local == \"$at\""; done | xargs)"
+	equal "lines: what goes out is told by its socket" "2 1" "$(for at in 10.9.0.1:91 '[fd09::1]:91'; do
+		lines lines ".remote == \"$at\" and .direction == \"out\" and .flags == \"SYN\" and
+			.state == \"SYN_SENT\""; done | xargs)"
+	equal "lines: none that the summary does not have" 0 "$(lines lines '.source == "kernel" and
+		.cause != "xdp" and ([.reason] | inside(["NO_SOCKET", "TCP_CSUM", "NETFILTER_DROP", "SOCKET_FILTER"]) | not)')"
+	equal "what the driver frees as XDP told it is known as such" 33 \
+		"$(summed summary '.cause == "xdp" and .source == "kernel" and (.advice | contains("weir"))')"
+	equal "lines: weir's own as rows" 33 \
+		"$(jq -s '[.[] | select(.source == "xdp eth0") | .packets] | add' "$SCRATCH/lines")"
+	check "lines: direction, device, namespace, no PID" jq -es "
+		[.[] | select(.source == \"kernel\" and .direction != \"out\")] | length == 40 + 30 + 50 + 20 +
+		25 + 15 + 5 + 33 and all(.direction == \"in\" and .protocol == \"tcp\" and
+		.ifindex == $(ip -n "$host" -j link show eth0 | jq '.[0].ifindex') and
+		.netns_inode == $(stat -Lc %i "/run/netns/$host") and (.benign | not))" "$SCRATCH/lines"
+	check "lines: the filter's socket listens, with its queues" jq -es '
+		[.[] | select(.reason == "SOCKET_FILTER")] | length == 20 and
+		all(.state == "LISTEN" and .accept_queue == 0 and .accept_max == 8 and .syn_queue == 0)' \
+		"$SCRATCH/lines"
+	inside "$host" nft delete table inet t
+}
+
+# The same drops as the kernel's own tracepoint writes them down.
+test_names() {
+	local own=$SCRATCH/tracefs log pairs
+	mkdir "$own"
+	if ! mount -t tracefs tracefs "$own" 2>/dev/null || ! mkdir "$own/instances/$RUN" 2>/dev/null; then
+		umount "$own" 2>/dev/null
+		skip "names as the kernel writes them" "no tracefs"
+		return
+	fi
+	log=$own/instances/$RUN
+	echo 1 >"$log/events/skb/kfree_skb/enable"
+	trace names -s
+	segments 10.9.0.2 81 3
+	segments fd09::2 82 3 --bad
+	untrace $tracer
+	echo 0 >"$log/events/skb/kfree_skb/enable"
+	pairs=$(jq -r '.drops[] | select(.source == "kernel") | .reason + " " + .location' "$SCRATCH/names" |
+		sort -u)
+	sed -nE 's/.*location=([^ ]*)\/0x[0-9a-f]* reason: ([A-Z0-9_]*).*/\2 \1/p' "$log/trace" |
+		sort -u >"$OUTPUT"
+	rmdir "$log"
+	umount "$own"
+	[ "$(wc -l <<<"$pairs")" = 2 ] && [ -z "$(comm -23 <(echo "$pairs") "$OUTPUT")" ]
+	report $? "names of reasons and places are those that the kernel writes"
+}
+
+# Names against the types of this kernel, by another reader of them.
+test_numbers() {
+	bpftool btf dump file /sys/kernel/btf/vmlinux |
+		sed -nE "s/^\t'SKB_DROP_REASON_([A-Z0-9_]*)' val=.*/\1/p" | sort -u >"$SCRATCH/names"
+	jq -r '.drops[] | select(.source == "kernel") | .reason' "$SCRATCH/summary" | sort -u |
+		comm -23 - "$SCRATCH/names" >"$OUTPUT"
+	[ "$(wc -l <"$SCRATCH/names")" -gt 50 ] && [ ! -s "$OUTPUT" ]
+	report $? "every name is an enumerator of this kernel"
+}
+
+# Half-open connections whose third ACKs come when the accept queue is full.
+overflow() { # HOST SOURCE PORT COUNT BACKLOG NAME
+	local listener raw filled
+	serve "$host" listen "$3" --backlog "$5"
+	listener=$started
+	serve "$client" handshakes "$1" "$3" "$4" --source "$2"
+	raw=$started
+	background "$client" timeout 20 python3 "$TRAFFIC" connect "$1" "$3" $(($5 + 1)) --keep --wait 3 \
+		--linger 30 >"$SCRATCH/filled"
+	filled=$!
+	await 10 grep -q . "$SCRATCH/filled"
+	trace "$6" --port "$3"
+	before=$(kernel_count TcpExtListenOverflows)
+	kill -TERM "$raw"
+	wait "$raw"
+	await 5 reached TcpExtListenOverflows $((before + $4))
+	untrace $tracer
+	overflows=$(($(kernel_count TcpExtListenOverflows) - before))
+	kill "$filled"
+	wait "$filled" 2>/dev/null
+	stop "$listener"
+}
+
+test_accept_queue() {
+	local mac before overflows cookies
+	mac=$(ip -n "$client" -j link show eth0 | jq -r '.[0].address')
+	ip -n "$host" neigh replace $NOBODY4 lladdr "$mac" dev eth0
+	ip -n "$host" neigh replace $NOBODY6 lladdr "$mac" dev eth0
+	overflow 10.9.0.2 $NOBODY4 86 6 8 overflow4
+	equal "third ACK at a full accept queue: as many as ListenOverflows" "6 6" \
+		"$overflows $(lines overflow4 '.cause == "accept_queue_full" and
+			.reason == "TCP_LISTEN_OVERFLOW"')"
+	check "with the listener's state and depths, 9 of 8" jq -es '[.[] | select(.cause)] | length == 6 and
+		all(.state == "LISTEN" and .accept_queue == 9 and .accept_max == 8 and .syn_queue == 6 and
+		.flags == "ACK")' "$SCRATCH/overflow4"
+	overflow fd09::2 $NOBODY6 87 4 4 overflow6
+	equal "the same, IPv6" "4 4" "$overflows $(lines overflow6 '.cause == "accept_queue_full" and
+		.state == "LISTEN" and .accept_queue == 5')"
+	cookies=$(inside "$host" sysctl -n net.ipv4.tcp_syncookies)
+	inside "$host" sysctl -qw net.ipv4.tcp_syncookies=2
+	overflow 10.9.0.2 $NOBODY4 88 5 3 cookies
+	inside "$host" sysctl -qw net.ipv4.tcp_syncookies="$cookies"
+	equal "the ACK of a cookie: the true cause beside the kernel's NO_SOCKET" "5 5" \
+		"$overflows $(lines cookies '.cause == "accept_queue_full" and .reason == "NO_SOCKET" and
+			.state == "LISTEN"')"
+}
+
+# Connections that the host's server closes first: its mini-socket has no use for the last FIN; and segments
+# for another host that come by.
+test_benign() {
+	local summary line all
+	cat >"$SCRATCH/benign.py" <<-'END'
+		import socket, sys, time
+		if sys.argv[1] == "server":
+		    s = socket.create_server(("", 89))
+		    print("ready", flush=True)
+		    for i in range(6):
+		        s.accept()[0].close()
+		else:
+		    for i in range(6):
+		        c = socket.create_connection(("10.9.0.2", 89))
+		        c.recv(1)
+		        time.sleep(0.1)
+		        c.close()
+	END
+	ip -n "$host" link set eth0 promisc on
+	ip -n "$client" neigh replace 10.9.0.78 lladdr 02:00:00:00:00:78 dev eth0
+	trace benign -s
+	summary=$tracer
+	trace quiet
+	line=$tracer
+	trace all --all
+	all=$tracer
+	background "$host" timeout 20 python3 "$SCRATCH/benign.py" server >"$SCRATCH/benign.ready"
+	started=$!
+	await 10 grep -q ready "$SCRATCH/benign.ready"
+	inside "$client" timeout 20 python3 "$SCRATCH/benign.py" client
+	wait $started
+	segments 10.9.0.2 81 2
+	segments 10.9.0.78 81 4
+	untrace $summary $line $all
+	ip -n "$host" link set eth0 promisc off
+	equal "4 for another host and 6 FINs at mini-sockets are benign" "4 6" \
+		"$(summed benign '.benign and .reason == "OTHERHOST"') $(summed benign \
+			'.benign and .cause == "time_wait" and .reason == "NOT_SPECIFIED"')"
+	equal "and not among the drops" 2 "$(jq '[.drops[].packets] | add' "$SCRATCH/benign")"
+	equal "nor among the lines" 2 "$(wc -l <"$SCRATCH/quiet")"
+	equal "but for --all" "4 6 2" "$(lines all '.benign and .reason == "OTHERHOST" and .flags == "SYN"
+		and .local == "10.9.0.78:81"') $(lines all '.benign and .cause == "time_wait" and
+		.state == "TIME_WAIT"') $(lines all '.reason == "NO_SOCKET" and .protocol == "tcp"')"
+}
+
+test_stack() {
+	local cpus took line summary begin=$SECONDS
+	trace stacks --stack
+	line=$tracer
+	trace stack_summary --stack -s
+	summary=$tracer
+	segments 10.9.0.2 82 1000 --bad
+	await 5 more_than 999 lines stacks .reason
+	untrace "$line" $summary
+	took=$((SECONDS - begin + 1))
+	cpus=$(nproc)
+	equal "a burst of 1000: none is lost" 1000 "$(lines stacks '.reason == "TCP_CSUM"')"
+	between "stacks at no more than ten a second on each CPU" 1 $(((10 * took + 1) * cpus)) \
+		"$(lines stacks .stack)"
+	check "a stack begins where the packet was dropped, and leads there" jq -es '
+		[.[] | select(.stack)] | length > 0 and all(.stack[0] == .location and
+		any(.stack[]; startswith("ip_local_deliver_finish+") or startswith("ip_protocol_deliver_rcu+")) and
+		(any(.stack[]; contains("bpf")) | not))' "$SCRATCH/stacks"
+	check "the summary has the last one, and how many it left out" jq -es '.[0].drops[] |
+		select(.reason == "TCP_CSUM") | .packets == 1000 and .stack[0] == .location and
+		.stacks_skipped > 900' "$SCRATCH/stack_summary"
+}
+
+test_filters() {
+	local pids=() name
+	for name in "port81 --port 81" "peer --peer 10.9.0.0/24" "four -4" "six -6" \
+		"elsewhere --netns $client" "sports --peer-port 10000-10004"; do
+		# shellcheck disable=SC2086
+		trace $name -s
+		pids+=("$tracer")
+	done
+	segments 10.9.0.2 81 10
+	segments 10.9.0.2 82 20 --bad
+	segments fd09::2 81 30
+	untrace "${pids[@]}"
+	equal "filters: port, peer, family, another namespace (which gets RSTs), the peer's port" "40 30 30 30 40 15" \
+		"$(for name in port81 peer four six elsewhere sports; do summed $name '.source == "kernel"'; done | xargs)"
+	refuses "a process" 1 "^weir: --pid: .*not by the process" tcp drop --pid 1
+	refuses "an unknown word" 1 "'--stacks' is not expected" tcp drop --stacks
+	refuses "--pinned with nothing pinned" 2 "'drop' does not collect" tcp drop --pinned
+}
+
+test_cgroup() {
+	local log=$SCRATCH/log.deaf deaf
+	if ! cgroup_make "$RUN/inner" 2>/dev/null; then
+		skip "a cgroup" "no cgroup2"
+		return
+	fi
+	cgroup_background "$RUN/inner" nsenter --net="/run/netns/$host" \
+		timeout 60 python3 "$DROP" listen 90 --deaf >"$log" 2>&1
+	deaf=$!
+	await 20 grep -q ready "$log"
+	trace cgroup -s --cgroup "$(cgroup_path "$RUN")"
+	segments 10.9.0.2 90 8
+	segments 10.9.0.2 81 3
+	untrace $tracer
+	equal "a cgroup: the drops of its sockets" "8 8" "$(summed cgroup true) $(summed cgroup \
+		'.reason == "SOCKET_FILTER"')"
+	check "those of no socket cannot be told, and are counted" jq -es '.[0].lost.unknown >= 3' \
+		"$SCRATCH/cgroup"
+	kill "$deaf"
+	wait "$deaf" 2>/dev/null
+	cgroups_remove
+}
+
+no_tracer_pins() {
+	! find "$(pins_of "$host")/tcp" 2>/dev/null | grep .
+}
+
+test_pinned() {
+	local victim
+	says "pin" "collecting in the background" weir tcp drop --pin --stack
+	refuses "pin again" 2 "collects in the background already" tcp drop --pin
+	trace victim -s
+	victim=$tracer
+	segments 10.9.0.2 81 11
+	kill -KILL "$victim"
+	wait "$victim" 2>/dev/null
+	segments fd09::2 81 12
+	segments 10.9.0.2 85 13
+	sleep 0.3
+	holds "what was collected, also after another weir was killed" '
+		([.drops[] | select(.reason == "NO_SOCKET") | .packets] | add) == 23 and
+		([.drops[] | select(.source == "xdp eth0") | .packets] | add) == 13 and
+		all(.drops[]; .source != "kernel" or (.stack | length) > 0)' weir -j tcp drop --pinned
+	"$WEIR" -n "$host" -j tcp drop --pinned -i 1 -c 1 >"$SCRATCH/interval" 2>&1 &
+	tracer=$!
+	sleep 0.4
+	segments 10.9.0.2 81 7
+	wait $tracer
+	equal "an interval of what is pinned has what came in it" "7 0" "$(summed interval \
+		'.reason == "NO_SOCKET"') $(summed interval '.source == "xdp eth0"')"
+	check "unpin" weir tcp drop --unpin
+	check "nothing is left" no_tracer_pins
+}
+
+test_overhead() {
+	trace cost -s --overhead
+	segments 10.9.0.2 82 500 --bad
+	untrace $tracer
+	check "what it costs is told" jq -es '.[1].overhead.programs[0] |
+		.program == "weir_drops" and .runs >= 500 and .ns_per_run < 5000' "$SCRATCH/cost"
+}
+
+check "attach" weir attach eth0 --xdp-only
+check "a rule of weir's own" weir rule add drop proto tcp dport 85
+test_reasons
+test_names
+test_numbers
+test_accept_queue
+test_benign
+test_stack
+test_filters
+test_cgroup
+test_pinned
+test_overhead
+says "people are told where refused SYNs show" "weir tcp queue" weir tcp drop -s -d 0.2
+check "detach" weir detach eth0
