@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # Tests: tests/unit, tests/datapath and tests/balance are one program a file, tests/netns one script a file. All
-# speak TAP; tests/run.sh runs and counts them.
+# speak TAP; tests/run.sh runs and counts them. tests/shared is linked with the C ones and with the bench.
 
 UNIT_TESTS     := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*.c))
 DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c tests/balance/*.c))

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
-# What the tests of this folder speak: TAP, and few verbs. A test is a script of its own, runs alone
+# What the tests of these folders speak: TAP, and few verbs. A test is a script of its own, runs alone
 # as root, and shows what a command said only where that was not what it should have said.
 # $WEIR names the binary to test; default build/weir.
 

@@ -8,6 +8,7 @@
 #        fd09::1/64              fd09::2/64
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=../../cgroup.sh
 . tests/cgroup.sh
 pair
 

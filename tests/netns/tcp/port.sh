@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # weir tcp port: equal to what ss finds by walking, after connections that ended in every way; the range,
 # its half, its end; what was there before; what is pinned.
+# shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 pair
 

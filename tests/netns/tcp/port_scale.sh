@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # weir tcp port with 50,000 sockets: what is pinned answers with as few readings as with 1,000, and with a
 # fraction of the CPU time that ss takes to walk.
+# shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 host=$RUN-host
 namespace "$host"

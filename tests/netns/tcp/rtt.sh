@@ -99,6 +99,7 @@ check "the histogram is the sum of theirs" jq -es '
 equal "by local port: the listener's" "5001 $(samples "$SCRATCH/host" '.port == 5001')" \
 	"$(jq -r '.rows[] | select(.port == 5001) | "\(.port) \(.samples)"' "$SCRATCH/ports")"
 equal "intervals add up to the whole" "$(samples "$SCRATCH/all")" "$(samples "$SCRATCH/intervals")"
+# shellcheck disable=SC2016 # jq's own variables
 check "two ways, two bands: nothing below what the wire takes" jq -e '
 	[.rows[] | select(.peer == "10.9.6.2" or .peer == "fd09:6::2")] as $near |
 	[.rows[] | select(.peer == "10.9.7.2" or .peer == "fd09:7::2")] as $far |
