@@ -45,14 +45,17 @@ static void say(const struct tended *did)
 		notice("backends with another way there: %zu", did->refreshed_hops);
 }
 
-static int tend_services(void)
+/* Who changes something may be waiting for our sockets with the lock held, and settles the services
+ * himself: then we come again. */
+static int tend_services(struct running *r)
 {
 	struct tended did = {};
 	struct instance in;
-	int err = instance_open(&in, true);
+	int err = instance_open_now(&in);
 
+	r->services = err == -EBUSY ? 0 : r->interval;
 	if (err)
-		return err;
+		return err == -EBUSY ? 0 : err;
 	err = attach_tend(&in, &did);
 	instance_close(&in);
 	if (!err && verbosity)
@@ -112,8 +115,7 @@ static void tend_what_is_due(struct running *r)
 	r->services -= ROUND_SECONDS;
 	r->sockets -= ROUND_SECONDS;
 	if (r->services <= 0) {
-		r->services = r->interval;
-		err = tend_services();
+		err = tend_services(r);
 		complain(r, err);
 		if (!err)
 			r->last[0] = '\0';
@@ -131,12 +133,11 @@ int cmd_run(struct args *args)
 	if (!err)
 		ticker_start(&ticker, ROUND_SECONDS);
 	if (!err)
-		err = tend_services();
+		err = tend_services(&r);
 	if (!err)
 		err = tend_sockets(&r);
 	if (err)
 		return err;
-	r.services = r.interval;
 	while (ticker_wait(&ticker))
 		tend_what_is_due(&r);
 	if (r.tending)

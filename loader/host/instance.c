@@ -91,7 +91,8 @@ static bool is_current(int fd)
 	       held.st_dev == there.st_dev;
 }
 
-static int try_lock(bool change)
+/* -EBUSY, with nothing said, where the lock is not to be waited for. */
+static int try_lock(bool change, bool wait)
 {
 	int fd, err;
 
@@ -102,10 +103,10 @@ static int try_lock(bool change)
 		return change ? -EAGAIN : -ENOENT;
 	if (fd < 0)
 		return fail(-errno, "cannot open %s: %m", ROOT);
-	if (flock(fd, change ? LOCK_EX : LOCK_SH)) {
+	if (flock(fd, (change ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB))) {
 		err = -errno;
 		close(fd);
-		return fail(err, "cannot lock %s: %m", ROOT);
+		return err == -EWOULDBLOCK ? -EBUSY : fail(err, "cannot lock %s: %m", ROOT);
 	}
 	if (is_current(fd))
 		return fd;
@@ -113,12 +114,12 @@ static int try_lock(bool change)
 	return -EAGAIN;
 }
 
-static int take_lock(bool change)
+static int take_lock(bool change, bool wait)
 {
 	int fd;
 
 	do
-		fd = try_lock(change);
+		fd = try_lock(change, wait);
 	while (fd == -EAGAIN);
 	return fd;
 }
@@ -302,7 +303,7 @@ static int name_instance(struct instance *in)
 	return 0;
 }
 
-int instance_open(struct instance *in, bool change)
+static int open_instance(struct instance *in, bool change, bool wait)
 {
 	int err;
 
@@ -314,7 +315,7 @@ int instance_open(struct instance *in, bool change)
 		return err;
 	err = mount_bpffs(change);
 	if (!err)
-		err = in->lock = take_lock(change);
+		err = in->lock = take_lock(change, wait);
 	if (err == -ENOENT && !change)
 		return 0;
 	if (err < 0)
@@ -330,6 +331,16 @@ int instance_open(struct instance *in, bool change)
 	if (err)
 		instance_unlock(in);
 	return err;
+}
+
+int instance_open(struct instance *in, bool change)
+{
+	return open_instance(in, change, true);
+}
+
+int instance_open_now(struct instance *in)
+{
+	return open_instance(in, true, false);
 }
 
 int instance_peek(struct instance *in)

@@ -33,6 +33,8 @@ struct instance {
  * with instance_close(). Errors: a fail() line.
  */
 int instance_open(struct instance *in, bool change);
+/* The same for a change by who must not wait: -EBUSY without a fail() line while another has the lock. */
+int instance_open_now(struct instance *in);
 /* The same for a look by who holds the lock already, and is in the namespace. */
 int instance_peek(struct instance *in);
 /* For commands that run on: lets others change state while this one goes on reading its fds. */

@@ -128,8 +128,28 @@ test_end() {
 	check "nothing stays pinned then" no_pins
 }
 
+tended_by() { # PROCESS
+	[ "$(value .tender_process sock show)" = "$1" ]
+}
+
+# At nearly every moment this one asks for the lock that a detach holds while it waits for its sockets.
+test_run() {
+	local runner
+	"$WEIR" -n "$host" run -i 0.1 >"$SCRATCH/run" 2>&1 &
+	runner=$!
+	weir sock attach "$GROUP" --no-tend >/dev/null 2>&1
+	await 20 tended_by $runner
+	check "weir run tends" tended_by $runner
+	check "and gives the sockets to a detach though it wants to look after services" \
+		weir sock detach "$GROUP"
+	kill $runner
+	wait $runner
+	equal "it has complained of nothing" "" "$(cat "$SCRATCH/run")"
+}
+
 test_words
 test_attach
 test_connections
 test_stream
 test_end
+test_run
