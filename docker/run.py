@@ -5,17 +5,19 @@ runs. It makes the images, starts the containers, shows weir at work, measures a
 removes what it has made, however it ends."""
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
 import shlex
+import shutil
 import signal
+import socket
 import sys
 import time
 
-from lab import Failure, chart, cost, daemon, images, report, rounds, show, wire
-from lab.engine import Engine, answers, project_name, provide
+from lab import (Failure, Interrupted, chart, cost, images, report, rounds, show,
+                 unless_interrupted, wire)
+from lab.engine import Engine, answers, project_name, provide, release
 from lab.site import Site
 from lab.tools import ROOT, NoEngine
 from lab.ways import WAYS
@@ -28,10 +30,6 @@ NO_ENGINE = 77  # the exit status that tells a test to skip
 STARTED = time.monotonic()
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RESULTS = ("result.json", "table.txt", "chart.svg", "cost.txt")
-
-
-class Interrupted(BaseException):
-    pass
 
 
 def say(text):
@@ -95,11 +93,11 @@ def some_of(names):
 
 @contextlib.contextmanager
 def alone(name):
-    """One demo of a name at a time. The lock ends with the process, whatever ends that."""
-    with open(f"/run/{name}.lock", "w", encoding="ascii") as lock:
+    """One demo of a name at a time. An abstract name ends with the process, whatever ends that."""
+    with socket.socket(socket.AF_UNIX) as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.bind(f"\0weir-demo/{name}")
+        except OSError:
             raise Failure(f"another demo called {name} is running: wait for its end, or set "
                           "WEIR_DEMO_NAME, WEIR_DEMO_NET4 and WEIR_DEMO_NET6") from None
         yield
@@ -128,7 +126,7 @@ def perform(site, options):
             try:
                 result[act] = play(site, options)
             except Failure as failure:
-                result["failed_acts"][act] = str(failure)
+                result["failed_acts"][act] = unless_interrupted(failure)
                 print(f"docker-demo: {act}: {failure}", file=sys.stderr, flush=True)
     return result
 
@@ -165,14 +163,21 @@ def write(result, options):
         else:
             say("no chart: its unit is the way called course")
     if "cost" in result:
-        texts["cost.txt"] = cost.table(result["cost"])
+        texts["cost.txt"] = cost.table(result["cost"]) + "\n"
     for name in RESULTS:
         (options.out / name).unlink(missing_ok=True)  # of an earlier run
     for name, text in texts.items():
-        if name.endswith(".txt"):
-            tell("\n" + text)
         (options.out / name).write_text(text, encoding="utf-8")
-    say(f"written: {', '.join(str(options.out / name) for name in texts)}")
+    if "ways" in result:
+        tell("\n" + report.table(result, columns()))
+    if "cost" in result:
+        tell("\n" + texts["cost.txt"])
+    say(f"written to {options.out}: {', '.join(texts)}")
+
+
+def columns():
+    """Of the terminal, if it is one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else report.WIDE
 
 
 def failures(result):
@@ -200,7 +205,8 @@ def demo(options, name):
     except OSError as error:
         raise Failure(f"--out {options.out}: {error.strerror}") from None
     with contextlib.ExitStack() as clear_up:
-        clear_up.callback(daemon.stop, name)
+        clear_up.callback(release, name, say)
+        clear_up.callback(heed_no_signals)  # the first of these to be called
         provide(name, options.out, say)
         docker = Engine()
         site = Site(docker, options.families)
@@ -208,7 +214,7 @@ def demo(options, name):
         images.build(docker, name, say)
         say("containers")
         clear_up.callback(site.down)
-        clear_up.callback(heed_no_signals)  # the first of these to be called
+        clear_up.callback(heed_no_signals)
         site.up()
         say("they serve")
         result = perform(site, options)
@@ -224,7 +230,7 @@ def demo(options, name):
 def clean(name):
     if answers():
         Site(Engine()).down()
-    daemon.stop(name)
+    release(name, say)
     say("nothing of the demo is left but its images")
     return 0
 
@@ -245,6 +251,9 @@ if __name__ == "__main__":
     except Failure as failure:
         print(f"docker-demo: {failure}", file=sys.stderr)
         sys.exit(NO_ENGINE if isinstance(failure, NoEngine) else 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Interrupted as interrupted:
         print("docker-demo: interrupted; all that it made is removed but its images",
               file=sys.stderr)

@@ -22,6 +22,13 @@ def record(name):
     return pathlib.Path(f"/run/{name}.engine")
 
 
+def note(name, **what):
+    """In one step: half a record would be in the way of every demo after this one."""
+    new = record(name).with_suffix(".new")
+    new.write_text(json.dumps(what), encoding="ascii")
+    new.replace(record(name))
+
+
 def started_by_demo(name):
     return record(name).exists()
 
@@ -31,7 +38,7 @@ def start(name, work, answers):
     if os.path.isdir("/run/systemd/system") and has_unit():
         off = [unit for unit in UNITS if finish(["systemctl", "is-active", unit],
                                                 check=False).returncode]
-        record(name).write_text(json.dumps({"units": off, "before": before}), encoding="ascii")
+        note(name, units=off, before=before)
         finish(["systemctl", "start", "docker.service"], check=False, timeout=START)
         process, told = None, "systemctl status docker"
     else:
@@ -40,8 +47,7 @@ def start(name, work, answers):
         with open(told, "wb") as log:
             process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT, start_new_session=True)
-        record(name).write_text(json.dumps({"pid": process.pid, "born": born(process.pid),
-                                            "before": before}), encoding="ascii")
+        note(name, pid=process.pid, born=born(process.pid), before=before)
     end = time.monotonic() + START
     while not answers():
         if process and process.poll() is not None or time.monotonic() > end:

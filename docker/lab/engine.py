@@ -76,6 +76,18 @@ def provide(name, work, say):
     check_kind()
 
 
+def release(name, say):
+    """Stops the engine if a demo has started it, and nobody else has come to use it."""
+    if daemon.started_by_demo(name) and answers():
+        running = finish(["docker", "ps", "--format", "{{.Names}}"]).stdout.split()
+        others = [other for other in running if not other.startswith(f"{name}-")]
+        if others:
+            say(f"the engine goes on, because it runs {', '.join(others)} by now; --clean stops it "
+                "when they have ended")
+            return
+    daemon.stop(name)
+
+
 def find_compose():
     for argv in (["docker", "compose"], ["docker-compose"]):
         try:

@@ -4,7 +4,7 @@ elsewhere in the list than the one before, so that whatever else the machine doe
 Ratios are of runs of one round."""
 import statistics
 
-from . import Failure, load
+from . import Failure, load, unless_interrupted
 from .ways import WAYS
 
 BASELINES = {"ratio_to_course": "course", "ratio_to_tuned": "tuned", "ratio_to_nft": "nft",
@@ -27,9 +27,9 @@ def measure(site, rounds, seconds, say, ways=WAYS):
 def one(site, way, family, seconds):
     try:
         with way.enter(site, family) as url:
-            return load.wrk(site, url, seconds) | way.state(site)
+            return load.wrk(site, url, seconds, way.by_tcp) | way.state(site)
     except Failure as failure:
-        return {"error": str(failure)}
+        return {"error": unless_interrupted(failure)}
 
 
 def told(sample):

@@ -90,7 +90,11 @@ class Site:
         self.wait(*(services or (*SERVES, "weir")))
 
     def check_networks(self):
-        """Docker looks at its own networks, not at the host's other routes."""
+        """Docker looks at its own networks, not at the host's other routes and devices. Half of all
+        addresses is what a VPN has instead of a default route."""
+        if os.path.exists(f"/sys/class/net/{self.bridge}"):
+            raise Failure(f"there is a device {self.bridge}, which is what the bridge is to be "
+                          f"called: set WEIR_DEMO_NAME, or ip link delete {self.bridge}")
         for family, rest in ((4, ".0/24"), (6, ":/64")):
             try:
                 own = ipaddress.ip_network(self.net[family] + rest)
@@ -98,8 +102,10 @@ class Site:
                 raise Failure(f"WEIR_DEMO_NET{family}={self.net[family]}: {self.net[family]}{rest} "
                               "is no network; 10.99.78 and fd99:78: are good ones") from None
             for route in json.loads(finish(["ip", "-j", f"-{family}", "route"]).stdout or "[]"):
-                if (route["dst"] != "default" and route.get("dev") != self.bridge
-                        and own.overlaps(ipaddress.ip_network(route["dst"]))):
+                if route["dst"] == "default":
+                    continue
+                other = ipaddress.ip_network(route["dst"])
+                if other.prefixlen > 1 and own.overlaps(other):
                     raise Failure(self.in_use(f"{route['dst']} of {route.get('dev', 'this host')}"))
 
     def in_use(self, by):
