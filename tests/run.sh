@@ -51,10 +51,9 @@ add() { # NAME COMMAND...
 	printf -v words '%q ' "${@:2}"
 	command[$1]=$words
 	case $1 in
-	vm/* | docker/* | netns/rules/blocklist.sh | netns/balance/scale.sh | netns/tcp/port.sh | \
+	vm/* | docker/demo.sh | netns/rules/blocklist.sh | netns/balance/scale.sh | netns/tcp/port.sh | \
 		netns/tcp/port_scale.sh | unit/balance/maglev | unit/balance/slots | unit/rules/table | \
-		unit/service/service_table | unit/service/service_table_size | \
-		unit/base/ticker) alone+=("$1") ;;
+		unit/service/service_table | unit/base/ticker) alone+=("$1") ;;
 	*) together+=("$1") ;;
 	esac
 }
@@ -145,6 +144,7 @@ for kind in $kinds; do
 		done
 		;;
 	docker)
+		add docker/parts.sh bash tests/docker/parts.sh
 		add docker/demo.sh bash tests/docker/demo.sh
 		;;
 	vm)

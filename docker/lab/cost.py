@@ -15,7 +15,7 @@ from .rounds import spread
 SERVER, CLIENT = "b1", "client"
 CONNECTIONS = 100
 SETTLE = 0.5  # seconds after wrk has begun
-LONGEST = 120  # seconds of wrk, which is told to end when all was measured
+SPARE = 120  # seconds of wrk, which is told to end when all was measured, beyond what that takes
 PREFIXES = 10000
 PART = 0.3  # of the time that a way is measured: here come seven or more times for each round
 
@@ -60,8 +60,7 @@ def cost(site, rounds, seconds, say):
         variants = VARIANTS + IN_TURN[number % len(IN_TURN):][:1]
         first = number % len(variants)
         for traffic in TRAFFIC:
-            said = measure(site, traffic, variants[first:] + variants[:first], seconds, runs)
-            failed += load.tool.failed(said)
+            failed += measure(site, traffic, variants[first:] + variants[:first], seconds, runs)
             say(f"round {number + 1} of {rounds}  {traffic.title:<32}  " + "  ".join(
                 f"{of.key} {runs[traffic, of][-1]['requests']:.2f}" for of in variants))
     return {"rounds": rounds, "seconds": seconds, "failed": failed,
@@ -77,31 +76,31 @@ def summary(traffic, variant, samples):
 def table(result):
     """Of what cost() returns, for a terminal."""
     titles = {of.key: of.title for of in TRAFFIC + VARIANTS + IN_TURN}
-    lines = [f"{'With weir attached, as multiples of without':<44}"
-             f"{'requests/s':>22}{'CPU time of each':>22}"]
+    lines = [f"{'With weir, as multiples of without':<40}"
+             f"{'requests/s':>19}{'CPU time of each':>20}"]
     traffic = None
     for entry in result["ratios"]:
         if entry["traffic"] != traffic:
             traffic = entry["traffic"]
             lines.append(titles[traffic])
-        shown = "".join(f"{of['median']:.2f} ({of['min']:.2f}..{of['max']:.2f})".rjust(22)
+        shown = "".join(f"{of['median']:.2f} ({of['min']:.2f}..{of['max']:.2f})".rjust(20)
                         for of in (entry["requests_ratio"], entry["cpu_ratio"]))
-        lines.append(f"  {titles[entry['variant']]:<42}{shown}")
-    lines += ["Native XDP takes segmentation offload from a veth's far end, whatever the program "
-              "does;", "generic XDP and the observer alone leave it."]
+        lines.append(f"  {titles[entry['variant']]:<37}{shown}")
+    lines += ["Native XDP takes segmentation offload from a veth's far end, whatever the",
+              "program does; generic XDP and the observer alone leave it."]
     if result["failed"]:
         lines.append(f"{result['failed']} requests failed, likely since a veth loses what is on "
-                     "its way when native XDP comes or goes.")
+                     "its way when\nnative XDP comes or goes.")
     return "\n".join(lines)
 
 
 def measure(site, traffic, variants, seconds, runs):
-    """One run of wrk through all variants. Returns what wrk has said."""
+    """One run of wrk through all variants. Returns how many requests failed."""
     server = site.address(SERVER, 4)
     count = load.tool.Status(site.url(server, path="/status"))
     count.wait(load.GRACE)  # connected before there is any load
-    wrk = load.start(site, site.url(server, path=traffic.path), LONGEST, CONNECTIONS, 2,
-                     traffic.headers)
+    wrk = load.start(site, site.url(server, path=traffic.path),
+                     SPARE + seconds * (1 + 2 * len(variants)), CONNECTIONS, 2, traffic.headers)
     here = functools.partial(rate, count, [site.cgroup(host) for host in (CLIENT, SERVER)])
     try:
         wrk.stdout.readline()  # it begins
@@ -115,7 +114,7 @@ def measure(site, traffic, variants, seconds, runs):
             after = here(seconds)
             runs[traffic, variant].append(compare(before, during, after))
             before = after
-        return load.ended(site, wrk)
+        return load.ended(site, wrk)[1]
     except OSError as error:
         raise Failure(f"{traffic.title}: {error}") from error
     finally:

@@ -77,8 +77,8 @@ class Stage:
         self.wrk = load.start(self.site, url, LONGEST, CONNECTIONS, 2, ())
 
     def end_load(self):
-        said = load.ended(self.site, self.wrk)
-        return said, time.monotonic() - self.began
+        said, failed = load.ended(self.site, self.wrk)
+        return said, failed, time.monotonic() - self.began
 
     def clear(self):
         """However far it came. What is left after a failure here is for the site's own end."""
@@ -226,9 +226,9 @@ def count(stage, host, look):
             "accepted": now[1] - before[1] - 1, "requests": now[2] - before[2] - 1}
 
 
-def outcome(stage, said, seconds, counted):
+def outcome(stage, said, failed, seconds, counted):
     found = re.search(r"(\d+) requests in ", said)
-    requests, failed = int(found[1]) if found else 0, load.tool.failed(said)
+    requests = int(found[1]) if found else 0
     answered = sum(host["requests"] for host in counted.values())
     stage.say(f"\n{BOLD}What came of it{PLAIN}")
     stage.weir(*stage.client, "handshake")

@@ -20,6 +20,7 @@ class Way(NamedTuple):
     title: str
     enter: Callable  # of site and family: a context manager of the URL that leads this way
     state: Callable = lambda site: {}  # what can be told of it after a run, before it is left
+    by_tcp: bool = True  # the client's TCP sees the answers
 
 
 def check(site, url, *backends):
@@ -114,7 +115,7 @@ def proxied(key, title):
 
 def with_sock(peer, title):
     return Way(f"{peer}+sock", title, functools.partial(short_cut, peer),
-               functools.partial(how_short_cut, peer))
+               functools.partial(how_short_cut, peer), by_tcp=False)
 
 
 def with_weir(mode, hook):

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Parts of the containers' demo without a container: the function that is named as its argument."""
+import contextlib
+import itertools
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "docker"))
+from lab import Failure, Interrupted, load, report, rounds, ways  # noqa: E402
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
+CONNECTIONS, WAITING = 8, 3
+
+
+class Here:
+    """A site without containers."""
+    families = (4,)
+
+    @staticmethod
+    def run(_service, *argv):
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def listener(family, address, backlog):
+    server = socket.socket(family)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind((address, 80))
+    server.listen(backlog)
+    return server
+
+
+def serve(connection, most):
+    """Answers so many requests, and then no more."""
+    with contextlib.suppress(OSError):
+        while connection.recv(65536):
+            if most > 0:
+                connection.sendall(ANSWER)
+            most -= 1
+
+
+def accept(server):
+    for most in itertools.cycle((100, sys.maxsize)):
+        connection = server.accept()[0]
+        threading.Thread(target=serve, args=(connection, most), daemon=True).start()
+
+
+def unanswered():
+    """Half of wrk's connections fall silent, which wrk does not tell; and of a listener that does
+    not accept, one connection is there, the other SYNs are in vain."""
+    server, full = listener(socket.AF_INET, "127.0.0.1", 64), listener(socket.AF_INET6, "::1", 0)
+    threading.Thread(target=accept, args=(server,), daemon=True).start()
+    clients = [socket.socket(socket.AF_INET6) for _ in range(WAITING)]
+    for client in clients:
+        client.setblocking(False)
+        client.connect_ex(("::1", 80))
+    wrk = subprocess.Popen(["wrk", "-t1", f"-c{CONNECTIONS}", "-d60s", "http://127.0.0.1:80/"],
+                           stdout=subprocess.PIPE, text=True)
+    end, found = time.monotonic() + 30, 0
+    while found != CONNECTIONS / 2 + WAITING and time.monotonic() < end:
+        time.sleep(0.1)
+        found = load.unanswered(Here())
+    wrk.send_signal(2)
+    said = wrk.communicate()[0]
+    full.close()
+    assert found == CONNECTIONS / 2 + WAITING, f"{found} are late"
+    assert load.tool.failed(said) == 0, said
+
+
+def table():
+    """On a narrow terminal it has no ranges; with room for them it has."""
+    spread = {"median": 34567.8, "min": 23456.7, "max": 45678.9}
+    few = {"median": 12.34, "min": 10.1, "max": 15.9}
+    way = {"key": "dsr-l2-generic", "title": "weir dsr-l2, generic XDP", "requests_per_second": spread,
+           "p50_us": spread, "p99_us": spread, "failed": 0, "failed_runs": 0, "samples": [],
+           "ratio_to_course": few, "ratio_to_tuned": few, "ratio_to_nft": few}
+    result = {"ways": [way | {"family": family} for family in (4, 6)], "rounds": 5, "seconds": 2,
+              "machine": {"kernel": "6.1.0", "cpu": "A processor of some length", "cpus": 2}}
+    wide, narrow = (report.table(result, columns) for columns in (report.WIDE, 80))
+    assert "12.34 (10.1..15.9)" in wide and "(23.5..45.7)" in wide, wide
+    assert max(map(len, narrow.splitlines())) <= 80, narrow
+    assert "12.34" in narrow and "34.6k" in narrow and "(10.1" not in narrow, narrow
+
+
+def interruption():
+    """Clearing up that fails after a Ctrl-C is no failure of the way, after which the next comes."""
+    @contextlib.contextmanager
+    def enter(_site, _family):
+        try:
+            raise Interrupted(2)
+        finally:
+            raise Failure("weir detach: no end after 60 s")
+        yield
+
+    try:
+        sample = rounds.one(Here(), ways.Way("one", "a way", enter), 4, 1)
+    except Interrupted:
+        return
+    raise AssertionError(f"it goes on, with {sample}")
+
+
+globals()[sys.argv[1]]()

@@ -1,0 +1,22 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Parts of the containers' demo that need no container.
+# shellcheck source=../netns/lib.sh
+. "$(dirname "$0")/../netns/lib.sh"
+host=$RUN-host
+namespace "$host"
+
+part() { # NAME
+	inside "$host" timeout 90 python3 tests/docker/parts.py "$1"
+}
+
+check "requests that are never answered are counted, which wrk does not do" part unanswered
+check "the table fits into 80 columns, and has ranges where there is more room" part table
+check "an interruption is one though clearing up fails" part interruption
+check "the usage names all ways" docker/run.py --help
+refused() { # ARGUMENTS...
+	docker/run.py "$@"
+	[ $? = 2 ]
+}
+check "no round is refused" refused --rounds 0
+check "a way that is none is refused" refused --only nat
