@@ -3,7 +3,7 @@
 # speak TAP; tests/run.sh runs and counts them. tests/shared is linked with the C ones and with the bench.
 
 UNIT_TESTS     := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*/*.c))
-DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c tests/balance/*.c))
+DATAPATH_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/datapath/*.c tests/balance/*.c tests/balance/*/*.c))
 TEST_SHARED    := $(patsubst %.c,$(B)/%.o,$(wildcard tests/shared/*.c))
 BENCH_OBJECTS  := $(patsubst %.c,$(B)/%.o,$(filter-out %.bpf.c,$(wildcard tests/bench/*.c tests/bench/*/*.c)))
 TEST_OBJECTS   := $(addsuffix .o,$(UNIT_TESTS) $(DATAPATH_TESTS)) $(BENCH_OBJECTS) $(TEST_SHARED)
