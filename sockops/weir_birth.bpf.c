@@ -14,6 +14,7 @@
 #define EPERM	   1
 #define EOPNOTSUPP 95
 #define ENOENT	   2
+#define PAGE	   4096
 
 const volatile struct weir_sock_config config;
 
@@ -219,8 +220,10 @@ int weir_option(struct bpf_sockopt *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct weir_sock *s;
 
-	/* The kernel goes on with the caller's own memory: nothing is copied, nor cut to a page. */
-	ctx->optlen = 0;
+	/* What is longer was cut to a page: the kernel goes on with the caller's own memory. What is not
+	 * may have been changed by another program. */
+	if (ctx->optlen > PAGE)
+		ctx->optlen = 0;
 	if (!err || !sk)
 		return 1;
 	s = bpf_sk_storage_get(&sockets, sk, NULL, 0);

@@ -247,6 +247,38 @@ else
 	skip "trap 19: programs of others" "no such program could be loaded: $(head -n 1 "$OUTPUT")"
 fi
 
+OPTION=/sys/fs/bpf/$RUN-option
+foreign_option() { # makes SO_PRIORITY 5, whatever was wanted
+	local object=$SCRATCH/option.o
+	printf '%s\n' '#include <linux/bpf.h>' \
+		'__attribute__((section("cgroup/setsockopt"), used)) int option(struct bpf_sockopt *c)' \
+		'{ int *v = (void *)(long)c->optval; if (c->level != 1 || c->optname != 12 ||' \
+		'  (void *)(v + 1) > (void *)(long)c->optval_end) return 1;' \
+		'  *v = 5; c->optlen = 4; return 1; }' \
+		'__attribute__((section("license"), used)) char gpl[] = "GPL";' |
+		clang -target bpf -g -O2 -x c -c - -o "$object" &&
+		bpftool prog load "$object" "$OPTION" type cgroup/setsockopt
+}
+
+priority() { # of a socket below what is attached, that asks for 3
+	cgroup_run "$RUN-above/below" python3 -c 'import socket; s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 3)
+print(s.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY))'
+}
+
+if foreign_option >"$OUTPUT" 2>&1; then
+	bpftool cgroup attach "$(cgroup_path "$RUN-above/below")" setsockopt pinned "$OPTION" multi
+	equal "trap 19: one that changes options does" 5 "$(priority)"
+	check "trap 19: attached above it" weir sock attach "$RUN-above"
+	equal "trap 19: what it has changed stays so" 5 "$(priority)"
+	check "detached" weir sock detach "$RUN-above"
+	bpftool cgroup detach "$(cgroup_path "$RUN-above/below")" setsockopt pinned "$OPTION"
+	rm -f "$OPTION"
+else
+	skip "trap 19: programs of others that change options" \
+		"no such program could be loaded: $(head -n 1 "$OUTPUT")"
+fi
+
 # ---- a socket that is in the map of another ----
 
 second() {
