@@ -183,7 +183,7 @@ struct weir_pair {
 	__u64 cookie[WEIR_ENDS];
 	__u64 sock[WEIR_ENDS]; /* address of struct sock; good while its cookie is ours */
 	__u64 cgroup;	       /* the accepting end's scope */
-	__u64 since_ns;
+	__u64 since_ns;	       /* ON; 0: never was */
 	__u32 state;	       /* enum weir_pair_state */
 	__u32 limit;	       /* bytes queued unread at a reader, above which TCP takes over */
 	__u16 port;	       /* the accepting end's */
@@ -233,6 +233,7 @@ enum weir_refusal {
 	WEIR_R_OTHER_MAP,   /* another program's sockmap has it */
 	WEIR_R_FULL,	    /* no room in `pairs` */
 	WEIR_R_TWICE,	    /* more than two sockets claim to be its ends */
+	WEIR_R_UNREADY,	    /* never was all of it read when it was to join */
 	WEIR_REFUSALS,
 };
 

@@ -140,12 +140,16 @@ static __always_inline void begin_observation(struct weir_sock *s, const struct 
 	s->state = WEIR_SOCK_OBSERVED;
 }
 
+/* One that has joined rests from its release on. */
 static __always_inline void refuse(struct weir_sock *s, const struct tcp_sock *tp,
 				   const struct weir_order *o)
 {
 	s->reason = o->reason;
 	s->refused |= 1u << (o->reason & 31);
 	s->refusals += s->refusals < 255;
+	s->error = 0;
+	if (s->state == WEIR_SOCK_JOINED)
+		return;
 	s->segs = data_segs(tp);
 	s->again_ns = o->again_ns;
 	s->state = WEIR_SOCK_REFUSED;
@@ -155,7 +159,7 @@ static __always_inline void obey(struct tcp_sock *tp, struct weir_sock *s)
 {
 	const struct weir_order *o = bpf_map_lookup_elem(&orders, &s->cookie);
 
-	if (o && o->kind == WEIR_ORDER_REFUSE && s->state != WEIR_SOCK_JOINED)
+	if (o && o->kind == WEIR_ORDER_REFUSE)
 		refuse(s, tp, o);
 }
 

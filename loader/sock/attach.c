@@ -87,6 +87,11 @@ static void drop_prefixes(const struct sock_maps *m, __u64 cgroup, const struct 
 	}
 }
 
+void sock_forget_prefixes(const struct sock_maps *m, const struct cgroup *cgroup)
+{
+	drop_prefixes(m, cgroup->id, NULL);
+}
+
 static int add_prefixes(const struct sock_maps *m, __u64 cgroup, const struct sock_settings *s)
 {
 	__u8 value = 1;

@@ -44,6 +44,9 @@ void sock_scopes_free(struct sock_scope *scopes, int count);
 /* New connections of this cgroup, or of all, are not seen any more. */
 void sock_scope_remove(const struct instance *in, const struct cgroup *cgroup);
 
+/* The networks that its connections had to lead to. */
+void sock_forget_prefixes(const struct sock_maps *m, const struct cgroup *cgroup);
+
 struct sock_detached {
 	unsigned long released; /* sockets given back to TCP */
 	unsigned long kept;	/* in pass-through until they close */

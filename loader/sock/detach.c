@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,36 +23,72 @@
 #define PAUSE_US    20000
 #define PATIENCE_MS 8000 /* with our sockets' locks; the tender is given 5 s to end */
 
-static bool concerns(const struct weir_pair *p, const struct cgroup *cgroup)
+/* Pairs that must leave; NULL cgroup: all. Those of its clients are known by a walk only. */
+struct leavers {
+	const struct cgroup *cgroup;
+	bool *clients; /* by slot */
+};
+
+static bool concerns(const struct leavers *l, const struct sock_maps *m, __u32 slot)
 {
-	return p->state != WEIR_PAIR_FREE && (!cgroup || p->cgroup == cgroup->id);
+	const struct weir_pair *p = &m->pairs[slot];
+
+	if (p->state == WEIR_PAIR_FREE)
+		return false;
+	return !l->cgroup || p->cgroup == l->cgroup->id || (l->clients && l->clients[slot]);
+}
+
+/* How many of a pair's are in the map. */
+static size_t sockets_of(const struct sock_maps *m, __u32 slot)
+{
+	return (size_t)pairs_has(m, m->pairs[slot].cookie[0]) +
+	       pairs_has(m, m->pairs[slot].cookie[1]);
 }
 
 /* From here on the sends of these pairs go by TCP. This much is done in our own memory: no socket's
  * lock, and nobody else's process, can hold it up. Returns how many sockets are in the map. */
-static size_t send_away(struct sock_maps *m, const struct cgroup *cgroup)
+static size_t send_away(struct sock_maps *m, const struct leavers *l)
 {
 	size_t count = 0;
 
-	if (!cgroup)
+	if (!l->cgroup)
 		m->control->on = 0;
 	for (__u32 i = 0; i < m->pair_count; i++) {
-		struct weir_pair *p = &m->pairs[i];
-
-		if (!concerns(p, cgroup))
+		if (!concerns(l, m, i))
 			continue;
-		pairs_send_away(p);
-		for (int end = 0; end < WEIR_ENDS; end++)
-			count += pairs_has(m, p->cookie[end]);
+		pairs_send_away(&m->pairs[i]);
+		count += sockets_of(m, i);
 	}
 	return count;
 }
 
+/* Those whose client is in the cgroup, and whose server is in another one. */
+static int send_clients_away(struct tender *t, struct leavers *l, size_t *joined)
+{
+	int err = walker_walk(&t->walker, (struct weir_walk){});
+
+	l->clients = calloc(t->maps.pair_count, sizeof(*l->clients));
+	if (!l->clients)
+		return fail(-ENOMEM, "out of memory for %u pairs", t->maps.pair_count);
+	for (size_t i = 0; !err && l->cgroup && i < t->walker.count; i++) {
+		const struct weir_sock *s = &t->walker.record[i].sock;
+
+		if (s->state != WEIR_SOCK_JOINED || s->cgroup != l->cgroup->id ||
+		    s->pair >= t->maps.pair_count || concerns(l, &t->maps, s->pair) ||
+		    t->maps.pairs[s->pair].cookie[s->end & 1] != s->cookie)
+			continue;
+		l->clients[s->pair] = true;
+		pairs_send_away(&t->maps.pairs[s->pair]);
+		*joined += sockets_of(&t->maps, s->pair);
+	}
+	return err;
+}
+
 /* An end that has closed is in no call. */
-static void see_closed(struct sock_maps *m, const struct cgroup *cgroup)
+static void see_closed(struct sock_maps *m, const struct leavers *l)
 {
 	for (__u32 i = 0; i < m->pair_count; i++)
-		for (int end = 0; concerns(&m->pairs[i], cgroup) && end < WEIR_ENDS; end++)
+		for (int end = 0; concerns(l, m, i) && end < WEIR_ENDS; end++)
 			if (!pairs_has(m, m->pairs[i].cookie[end]))
 				m->pairs[i].quiet[end] = 1;
 }
@@ -79,12 +116,12 @@ static int wait_for_release(struct tender *t, size_t *left)
 }
 
 /* What is unread of these is lost, and readers asleep in recv() see EAGAIN. */
-static unsigned long throw_out(struct sock_maps *m, const struct cgroup *cgroup)
+static unsigned long throw_out(struct sock_maps *m, const struct leavers *l)
 {
 	unsigned long count = 0;
 
 	for (__u32 i = 0; i < m->pair_count; i++)
-		for (int end = 0; concerns(&m->pairs[i], cgroup) && end < WEIR_ENDS; end++)
+		for (int end = 0; concerns(l, m, i) && end < WEIR_ENDS; end++)
 			count += !bpf_map_delete_elem(m->ends, &m->pairs[i].cookie[end]);
 	return count;
 }
@@ -103,21 +140,36 @@ static int fold_all(struct sock_maps *m)
 	return err;
 }
 
-static int give_back(struct tender *t, const struct cgroup *cgroup, bool force, size_t joined,
+/* What the maps, which others go on with, have of this cgroup. */
+static void forget(struct sock_maps *m, const struct cgroup *cgroup)
+{
+	sock_forget_prefixes(m, cgroup);
+	pairs_forget(m, cgroup->id);
+}
+
+static int give_back(struct tender *t, struct leavers *l, bool force, size_t joined,
 		     struct sock_detached *result)
 {
 	size_t left = 0;
-	int err;
+	int err = send_clients_away(t, l, &joined);
 
-	see_closed(&t->maps, cgroup);
+	if (err)
+		return err;
+	see_closed(&t->maps, l);
 	err = wait_for_release(t, &left);
 	if (err)
 		return err;
+	left = 0;
+	for (__u32 i = 0; i < t->maps.pair_count; i++)
+		left += concerns(l, &t->maps, i) ? sockets_of(&t->maps, i) : 0;
 	if (force)
-		result->lost = throw_out(&t->maps, cgroup);
+		result->lost = throw_out(&t->maps, l);
 	result->kept = left > result->lost ? left - result->lost : 0;
 	result->released = joined > left ? joined - left : 0;
-	return fold_all(&t->maps);
+	err = fold_all(&t->maps);
+	if (!err && l->cgroup)
+		forget(&t->maps, l->cgroup);
+	return err;
 }
 
 /* What the child that does it says. */
@@ -130,6 +182,7 @@ struct outcome {
 static void give_back_and_tell(const struct instance *in, const struct cgroup *cgroup, bool force,
 			       size_t joined, int to)
 {
+	struct leavers l = {.cgroup = cgroup};
 	struct outcome o = {};
 	struct tender t;
 
@@ -137,7 +190,8 @@ static void give_back_and_tell(const struct instance *in, const struct cgroup *c
 	signal(SIGPIPE, SIG_IGN);
 	o.err = tender_take_over(&t, in);
 	if (!o.err) {
-		o.err = give_back(&t, cgroup, force, joined, &o.result);
+		o.err = give_back(&t, &l, force, joined, &o.result);
+		free(l.clients);
 		tender_close(&t);
 	}
 	snprintf(o.line, sizeof(o.line), "%s", failure() ? failure() : "");
@@ -201,7 +255,7 @@ static int switch_off(const struct instance *in, const struct cgroup *cgroup, si
 
 	if (err)
 		return err;
-	*joined = send_away(&m, cgroup);
+	*joined = send_away(&m, &(struct leavers){.cgroup = cgroup});
 	sock_maps_close(&m);
 	return 0;
 }

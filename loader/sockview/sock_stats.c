@@ -58,7 +58,7 @@ static void add_pair(struct sock_stats *s, const struct weir_pair *p, bool full)
 	struct sock_port_stats *port = port_of(s, p, full);
 
 	port->live += p->state == WEIR_PAIR_ON;
-	port->total.pairs++;
+	port->total.pairs += pairs_began(p);
 	for (int end = 0; end < WEIR_ENDS; end++)
 		pairs_add_way(&port->total.way[end], &p->way[end]);
 }

@@ -243,8 +243,10 @@ static void set_refusals(json_t *o, const struct weir_sock_totals *total)
 	enum weir_refusal top = sock_top_refusal(total);
 	json_t *reasons = json_object();
 
+	/* Nobody counts what the user left out. */
 	for (int i = 0; i < WEIR_REFUSALS; i++)
-		set_count(reasons, sock_refusal_names[i], total->refused[i]);
+		if (i != WEIR_R_SETTINGS)
+			set_count(reasons, sock_refusal_names[i], total->refused[i]);
 	set_count(o, "refused", sock_refused(total));
 	json_object_set_new(o, "refused_by_reason", reasons);
 	json_object_set_new(o, "top_reason",

@@ -244,19 +244,18 @@ static void tell_unpaired(json_t *steps, const struct connection *c,
 	const struct weir_sock_record *known = connection_known(c);
 	struct sock_end local = sock_local(known), remote = sock_remote(known);
 
-	if (known->sock.confirmed) {
-		why_step(steps, "judgement", "stays on TCP: its other end has closed");
-		return;
-	}
 	for (size_t i = 0; i < sockets->count; i++) {
 		const struct stranger *s = &sockets->list[i];
 
-		if (!sock_end_equal(&s->local, &local) || !sock_end_equal(&s->remote, &remote))
+		if (!sock_end_equal(&s->local, &local) || !sock_end_equal(&s->remote, &remote) ||
+		    (known->sock.confirmed && !stranger_peer(sockets, s)))
 			continue;
 		why_outside(steps, s, stranger_peer(sockets, s), known->sock.port, k);
 		return;
 	}
-	why_step(steps, "judgement", "stays on TCP: only one end is known");
+	why_step(steps, "judgement", "stays on TCP: %s",
+		 known->sock.confirmed ? "its other end has closed, or its cgroup was detached"
+				       : "only one end is known");
 }
 
 static void tell_state(json_t *steps, const struct connection *c, const struct strangers *sockets,

@@ -25,7 +25,6 @@ long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[
 		*p = (struct weir_pair){
 			.cookie = {ends[0]->sock.cookie, ends[1]->sock.cookie},
 			.cgroup = ends[WEIR_ACCEPTED]->sock.cgroup,
-			.since_ns = clock_now_ns(),
 			.limit = ends[WEIR_ACCEPTED]->sock.limit,
 			.port = ends[WEIR_ACCEPTED]->sock.port,
 		};
@@ -37,7 +36,13 @@ long pairs_claim(struct sock_maps *m, const struct weir_sock_record *const ends[
 
 void pairs_switch_on(struct weir_pair *p)
 {
+	p->since_ns = clock_now_ns();
 	set_state(p, WEIR_PAIR_ON);
+}
+
+bool pairs_began(const struct weir_pair *p)
+{
+	return p->since_ns;
 }
 
 void pairs_send_away(struct weir_pair *p)
@@ -98,8 +103,8 @@ static void add_pair(struct weir_sock_totals *totals, const void *data)
 {
 	const struct ended *e = data;
 
-	totals->pairs++;
-	totals->released += e->released;
+	totals->pairs += pairs_began(e->pair);
+	totals->released += e->released && pairs_began(e->pair);
 	for (int end = 0; end < WEIR_ENDS; end++)
 		pairs_add_way(&totals->way[end], &e->pair->way[end]);
 }
@@ -138,6 +143,21 @@ static void add_refusal(struct weir_sock_totals *totals, const void *data)
 int pairs_refused(struct sock_maps *m, __u64 cgroup, __u16 port, enum weir_refusal reason)
 {
 	return update(m, cgroup, port, add_refusal, &reason);
+}
+
+void pairs_forget(struct sock_maps *m, __u64 cgroup)
+{
+	struct weir_sock_port key, next;
+	int err = bpf_map_get_next_key(m->totals, NULL, &next);
+
+	open_books(m);
+	while (!err) {
+		key = next;
+		err = bpf_map_get_next_key(m->totals, &key, &next);
+		if (key.cgroup == cgroup)
+			bpf_map_delete_elem(m->totals, &key);
+	}
+	close_books(m);
 }
 
 bool pairs_has(const struct sock_maps *m, __u64 cookie)

@@ -28,6 +28,7 @@ const char *const sock_refusal_names[WEIR_REFUSALS] = {
 	[WEIR_R_URGENT_PORT] = "urgent", [WEIR_R_SETTINGS] = "settings",
 	[WEIR_R_OPTIONS] = "options",	 [WEIR_R_OTHER_MAP] = "other_sockmap",
 	[WEIR_R_FULL] = "full",		 [WEIR_R_TWICE] = "ambiguous",
+	[WEIR_R_UNREADY] = "unready",
 };
 
 const char *const sock_refusal_texts[WEIR_REFUSALS] = {
@@ -49,6 +50,9 @@ const char *const sock_refusal_texts[WEIR_REFUSALS] = {
 	[WEIR_R_OTHER_MAP] = "another program's sockmap has it",
 	[WEIR_R_FULL] = "there is no room for more pairs",
 	[WEIR_R_TWICE] = "more than two sockets claim to be its ends",
+	[WEIR_R_UNREADY] =
+		"something was unread each time that it was to be short-cut, or nobody is in "
+		"its network namespace",
 };
 
 const char *const sock_refusal_remedies[WEIR_REFUSALS] = {
@@ -80,6 +84,7 @@ const char *const sock_refusal_remedies[WEIR_REFUSALS] = {
 		"sockmaps and sockhashes of others",
 	[WEIR_R_FULL] = "'weir sock detach --all', then attach with a larger --pairs",
 	[WEIR_R_TWICE] = "nothing: a connection is short-cut only if its ends are beyond doubt",
+	[WEIR_R_UNREADY] = "nothing: it is tried again",
 };
 
 /* ftp, telnet, rlogin and rsh interrupt by urgent data, which a short cut delivers in line. */

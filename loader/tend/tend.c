@@ -98,10 +98,23 @@ static int refuse(struct tender *t, const struct weir_sock_record *const ends[WE
 	return err;
 }
 
+/* It has a place already, and waits for a moment at which nothing is unread. */
+static bool is_joining(const struct tender *t, __u64 cookie)
+{
+	for (__u32 i = 0; t->joining && i < t->maps.pair_count; i++)
+		if (t->maps.pairs[i].state == WEIR_PAIR_JOINING &&
+		    t->maps.pairs[i].cookie[WEIR_CONNECTED] == cookie)
+			return true;
+	return false;
+}
+
 static int promote(struct tender *t, const struct weir_sock_record *const ends[WEIR_ENDS])
 {
-	long slot = pairs_claim(&t->maps, ends);
+	long slot;
 
+	if (is_joining(t, ends[WEIR_CONNECTED]->sock.cookie))
+		return 0;
+	slot = pairs_claim(&t->maps, ends);
 	if (slot < 0)
 		return refuse(t, ends, WEIR_R_FULL);
 	t->notes[slot] = (struct pair_notes){.netns = {ends[0]->netns, ends[1]->netns}};
@@ -163,8 +176,7 @@ static void see_joined(struct tender *t, const struct weir_sock_record *r)
 	if (!p)
 		return;
 	t->notes[r->sock.pair].seen[r->sock.end & 1] = true;
-	if (sock_must_leave(r) != WEIR_REFUSALS ||
-	    (r->flags & WEIR_SOCK_DETACHED && r->sock.end == WEIR_ACCEPTED))
+	if (sock_must_leave(r) != WEIR_REFUSALS || r->flags & WEIR_SOCK_DETACHED)
 		leave(t, p);
 }
 
@@ -225,16 +237,29 @@ static bool any_observed(const struct tender *t)
 
 /* ---- pairs ---- */
 
-static enum weir_refusal why_not_joined(const struct tender *t, const struct weir_pair *p)
+/* The records of its ends, in the last walk. */
+static bool find_ends(const struct tender *t, const struct weir_pair *p,
+		      const struct weir_sock_record *ends[WEIR_ENDS])
 {
 	for (size_t i = 0; i < t->walker.count; i++) {
-		const struct weir_sock *s = &t->walker.record[i].sock;
+		const struct weir_sock_record *r = &t->walker.record[i];
 
-		if (s->cookie != p->cookie[s->end & 1] || !s->error)
-			continue;
-		return s->error == E2BIG || s->error == ENOMEM ? WEIR_R_FULL : WEIR_R_OTHER_MAP;
+		if (r->sock.cookie == p->cookie[r->sock.end & 1])
+			ends[r->sock.end & 1] = r;
 	}
-	return WEIR_REFUSALS;
+	return ends[WEIR_CONNECTED] && ends[WEIR_ACCEPTED];
+}
+
+static enum weir_refusal why_not_joined(const struct weir_sock_record *const ends[WEIR_ENDS],
+					const struct pair_notes *n)
+{
+	for (int end = 0; end < WEIR_ENDS; end++) {
+		int error = ends[end]->sock.error;
+
+		if (error)
+			return error == E2BIG || error == ENOMEM ? WEIR_R_FULL : WEIR_R_OTHER_MAP;
+	}
+	return n->rounds < JOIN_ROUNDS ? WEIR_REFUSALS : WEIR_R_UNREADY;
 }
 
 /*
@@ -245,7 +270,8 @@ static enum weir_refusal why_not_joined(const struct tender *t, const struct wei
  */
 static int join(struct tender *t, struct weir_pair *p, struct pair_notes *n)
 {
-	enum weir_refusal reason;
+	const struct weir_sock_record *ends[WEIR_ENDS] = {};
+	enum weir_refusal reason = WEIR_REFUSALS;
 
 	if (n->seen[0] && n->seen[1]) {
 		if (n->both)
@@ -253,10 +279,13 @@ static int join(struct tender *t, struct weir_pair *p, struct pair_notes *n)
 		n->both = true;
 		return 0;
 	}
-	reason = why_not_joined(t, p);
-	if (reason != WEIR_REFUSALS || ++n->rounds > JOIN_ROUNDS)
-		leave(t, p);
-	return reason != WEIR_REFUSALS ? pairs_refused(&t->maps, p->cgroup, p->port, reason) : 0;
+	n->rounds++;
+	if (find_ends(t, p, ends))
+		reason = why_not_joined(ends, n);
+	if (reason == WEIR_REFUSALS && n->rounds < JOIN_ROUNDS)
+		return 0;
+	leave(t, p);
+	return reason != WEIR_REFUSALS ? refuse(t, ends, reason) : 0;
 }
 
 /* Much of what is sent goes by TCP all the same: a stream of small messages, or a sender that is
@@ -321,6 +350,7 @@ static int tend_pairs(struct tender *t, size_t counts[4])
 		err = tend_pair(t, i);
 		counts[t->maps.pairs[i].state & 3]++;
 	}
+	t->joining = counts[WEIR_PAIR_JOINING];
 	return err;
 }
 
@@ -340,14 +370,14 @@ static int observe_as_needed(struct tender *t)
 
 static int walk_and_judge(struct tender *t)
 {
-	struct weir_walk what = {.observe_ns = OBSERVE_AFTER, .forget_ns = FORGET_AFTER};
+	struct weir_walk what = {.observe_ns = OBSERVE_AFTER, .forget_ns = FORGET_AFTER, .obey = 1};
 	bool orders = false;
 	int err;
 
 	what.anew = !t->begun;
 	t->begun = true;
-	clear_orders(t);
 	err = walker_walk(&t->walker, what);
+	clear_orders(t);
 	what.anew = 0;
 	if (!err)
 		err = look(t, &orders);
@@ -356,9 +386,9 @@ static int walk_and_judge(struct tender *t)
 	if (err || !orders)
 		return err;
 	err = join_all(t);
-	what.obey = 1;
 	if (!err)
 		err = walker_walk(&t->walker, what);
+	clear_orders(t);
 	return err ? err : look(t, NULL);
 }
 

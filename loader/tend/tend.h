@@ -35,6 +35,7 @@ struct tender {
 	__u64 skipped;	   /* connections that were passed over, as of the last one */
 	__u64 lives_ns;	   /* when ports are next decided about */
 	bool begun;
+	bool joining;		  /* a pair is, since an earlier round */
 	bool streaming;		  /* a pair may have to leave in the next round */
 	struct pair_notes *notes; /* by slot */
 	struct lives_note *lives; /* by port */

@@ -72,6 +72,31 @@ check "somebody tends" kill -0 "$(tender)"
 check "attached again" weir sock attach "$GROUP"
 check "the same connections are short-cut" await 20 shortcut 10 "$GROUP"
 
+# ---- one of two, which has the clients of the other ----
+
+apart() {
+	connections_are "$1" "$2" ".port == 6000"
+}
+
+check "attached with --local" weir sock attach "$GROUP" --local 127.0.0.0/8
+sock_start "$SCRATCH/apart" "$host" "$OUTSIDE" pairs --conns 10 --rate 60 --seconds 70 --port 6000 \
+	--client-cgroup "$(cgroup_path "$GROUP")" --server-cgroup "$(cgroup_path "$second")"
+check "clients in one, servers in the other: short-cut" await 20 apart 10 shortcut
+holds "the clients' is detached: sockets of both are back on TCP" '.sockets_released >= 20' \
+	weir -j sock detach "$GROUP"
+check "so they are" apart 0 shortcut
+equal "its networks are forgotten" 0 "$(bpftool -j map dump pinned "$PINS/local" | jq length)"
+says "why says so" "cgroup /$GROUP is not attached" weir sock why \
+	"$(connections 'select(.port == 6000) | .client' | head -n 1 | tr -d '"')" 127.0.0.1:6000
+check "attached again" weir sock attach "$GROUP"
+check "the same connections are short-cut" await 20 shortcut 10 "$GROUP"
+holds "and are counted from the beginning" '.cgroups[0].pairs_total == 10' weir -j sock show "$GROUP"
+check "those between the two are short-cut again" await 20 apart 10 shortcut
+kill -TERM "${traffic_pids[-1]}"
+wait "${traffic_pids[-1]}"
+unset 'traffic_pids[-1]'
+told "they went on through all of it" '.right and .reset == 0 and .ended == 0' "$SCRATCH/apart"
+
 # ---- the tender ----
 
 tends=$(tender)

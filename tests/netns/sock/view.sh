@@ -87,6 +87,27 @@ rows_are() { # COUNT: at least, of port 5006, and connections were added meanwhi
 		<"$SCRATCH/rows"
 }
 
+judged_unready() {
+	[ "$(value '.cgroups[0].by_port[] | select(.port == 5007) | .refused' sock show)" = 1 ]
+}
+
+# It is tried again and again, and counted once.
+test_unready() {
+	local unread
+	weir sock attach "$GROUP" --port 5000-5010,5020 >/dev/null 2>&1
+	cgroup_background "$GROUP" nsenter --net="/run/netns/$host" python3 tests/sock/unread.py 5007
+	unread=$!
+	await 20 judged_unready
+	says "why, of one that always has something unread" "something was unread each time" \
+		weir sock why 127.0.0.1:5007
+	sleep 3
+	holds "it is refused for that, and is no pair" '.cgroups[0].by_port[] | select(.port == 5007) |
+		.refused == 1 and .refused_by_reason.unready == 1 and .pairs_total == 0 and .released == 0' \
+		weir -j sock show
+	kill $unread
+	wait $unread 2>/dev/null
+}
+
 # Counters never run backwards, while connections end and others begin.
 test_stream() {
 	local showing
@@ -150,6 +171,7 @@ test_run() {
 test_words
 test_attach
 test_connections
+test_unready
 test_stream
 test_end
 test_run
