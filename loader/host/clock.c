@@ -21,12 +21,22 @@ __u64 clock_jiffy_ns(void)
 	return t.tv_nsec;
 }
 
-__u64 clock_now_ns(void)
+static __u64 read_clock(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * SECOND + ts.tv_nsec;
+}
+
+__u64 clock_now_ns(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+__u64 clock_cpu_ns(void)
+{
+	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 __u8 clock_tick_shift(void)

@@ -7,6 +7,8 @@
 
 /* CLOCK_MONOTONIC, as bpf_ktime_get_ns() tells it. */
 __u64 clock_now_ns(void);
+/* What this process has used of its CPUs. */
+__u64 clock_cpu_ns(void);
 
 /* A tick is 2^n jiffies; the same for the life of the kernel. */
 __u8 clock_tick_shift(void);

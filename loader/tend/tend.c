@@ -29,7 +29,7 @@
 #define NEWS_FOR      (SECOND / 2)  /* new connections are looked at often */
 #define LIVES_EVERY   (SECOND / 4)
 #define CENSUS_EVERY  (5 * SECOND)
-#define CENSUS_SHARE  50 /* of the time it takes */
+#define CENSUS_SHARE  50 /* of the CPU time it takes */
 #define LAST_ROUNDS   100
 #define JOIN_ROUNDS   20
 #define STREAM_ROUNDS 2 /* in a row, before a stream is given back to TCP */
@@ -420,7 +420,7 @@ static bool is_census_due(struct tender *t, __u64 now)
 
 static int look_for_older(struct tender *t)
 {
-	__u64 attached = t->maps.control->attached, begin = clock_now_ns(), took;
+	__u64 attached = t->maps.control->attached, begin = clock_now_ns(), used = clock_cpu_ns();
 	int err;
 
 	if (!is_census_due(t, begin))
@@ -428,11 +428,11 @@ static int look_for_older(struct tender *t)
 	err = census(&t->walker, t->in);
 	if (err)
 		return err;
-	took = clock_now_ns() - begin;
+	used = clock_cpu_ns() - used;
 	t->news_ns = clock_now_ns();
 	t->attached = attached;
 	t->census_ns =
-		begin + (took * CENSUS_SHARE > CENSUS_EVERY ? took * CENSUS_SHARE : CENSUS_EVERY);
+		begin + (used * CENSUS_SHARE > CENSUS_EVERY ? used * CENSUS_SHARE : CENSUS_EVERY);
 	return 0;
 }
 

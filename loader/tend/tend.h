@@ -58,5 +58,7 @@ int tender_process(const struct instance *in);
 
 /* Starts one in the background, which ends when the last cgroup is detached. */
 int tender_start(const struct instance *in);
+/* The same if nobody tends, or another build of weir does, which ends. */
+int tender_ensure(const struct instance *in);
 
 #endif

@@ -174,8 +174,8 @@ static int attach(struct instance *in, const struct cgroup *cgroup, const struct
 		return err;
 	/* The tender is a child that lives on: it must not inherit the lock. */
 	instance_unlock(in);
-	if (!r->no_tend && !tender_process(in))
-		err = tender_start(in);
+	if (!r->no_tend)
+		err = tender_ensure(in);
 	if (!err)
 		err = report(in, cgroup, updated);
 	if (!err)

@@ -105,6 +105,13 @@ check "the tender is killed" await 5 gone "$tends"
 check "what is short-cut stays so" eval 'shortcut 10 "$GROUP" && shortcut 10 "$second"'
 check "attach starts another one" eval 'weir sock attach "$GROUP" && [ -n "$(tender)" ] && [ "$(tender)" != $tends ]'
 tends=$(tender)
+cp "$WEIR" "$SCRATCH/weir"
+check "that of another build does too, where one is there" \
+	timeout -k 5 60 "$SCRATCH/weir" -n "$host" sock attach "$GROUP"
+check "the other one has ended" gone "$tends"
+tends=$(tender)
+check "somebody tends" kill -0 "$tends"
+check "what is short-cut stays so" eval 'shortcut 10 "$GROUP" && shortcut 10 "$second"'
 
 # ---- the last one ----
 

@@ -250,11 +250,10 @@ fi
 OPTION=/sys/fs/bpf/$RUN-option
 foreign_option() { # makes SO_PRIORITY 5, whatever was wanted
 	local object=$SCRATCH/option.o
-	printf '%s\n' '#include <linux/bpf.h>' \
-		'__attribute__((section("cgroup/setsockopt"), used)) int option(struct bpf_sockopt *c)' \
-		'{ int *v = (void *)(long)c->optval; if (c->level != 1 || c->optname != 12 ||' \
-		'  (void *)(v + 1) > (void *)(long)c->optval_end) return 1;' \
-		'  *v = 5; c->optlen = 4; return 1; }' \
+	printf '%s\n' 'struct sockopt { void *sk; int *value; void *end; int level, name, size; };' \
+		'__attribute__((section("cgroup/setsockopt"), used)) int option(struct sockopt *c)' \
+		'{ int *v = c->value; if (c->level != 1 || c->name != 12 || (void *)(v + 1) > c->end)' \
+		'  return 1; *v = 5; c->size = 4; return 1; }' \
 		'__attribute__((section("license"), used)) char gpl[] = "GPL";' |
 		clang -target bpf -g -O2 -x c -c - -o "$object" &&
 		bpftool prog load "$object" "$OPTION" type cgroup/setsockopt
