@@ -9,6 +9,7 @@
 . tests/sock/lib.sh
 namespace "$host"
 sock_begin
+SOCK_TIMEOUT=300
 cgroup_make "$RUN-above/below" "$RUN-beside" "$RUN-gone" "$RUN-two"
 path=$(cgroup_path "$GROUP")
 v1=$(awk '$3 == "cgroup" { print $2; exit }' /proc/mounts)
@@ -285,7 +286,7 @@ second() {
 }
 
 check "attached" weir sock attach "$GROUP"
-sock_start "$SCRATCH/shared" "$host" "$GROUP" pairs --conns 4 --rate 50 --seconds 70
+sock_start "$SCRATCH/shared" "$host" "$GROUP" pairs --conns 4 --rate 50 --seconds 280
 await 20 connections_are 4 shortcut
 check "a second instance at the same cgroup" second sock attach "$GROUP"
 second_refuses() {

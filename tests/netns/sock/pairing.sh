@@ -15,6 +15,7 @@ line
 left=$RUN-left right=$RUN-right
 namespace "$left" "$right"
 sock_begin
+SOCK_TIMEOUT=300 # most of the traffic goes on until it is told
 cgroup_make "$RUN-other" "$RUN-ports" "$RUN-local" "$RUN-changed" "$RUN-late"
 mkdir "$(cgroup_path "$GROUP/inner")"
 inside "$client" sysctl -qw net.ipv4.tcp_fastopen=3
@@ -30,7 +31,7 @@ check "attached again: the settings are new ones" weir sock attach "$RUN-changed
 # ---- the two ends of a connection, in every way to connect them ----
 
 shape() { # LABEL SERVER-NAMESPACE CLIENT-CGROUP ARGUMENTS...: four connections, until they are ended
-	sock_start "$SCRATCH/$1" "$client" "$3" pairs --conns 4 --rate 50 --seconds 70 \
+	sock_start "$SCRATCH/$1" "$client" "$3" pairs --conns 4 --rate 50 --seconds 280 \
 		--client-netns "$client" --server-netns "$2" "${@:4}"
 }
 
@@ -92,14 +93,14 @@ let_be
 # ---- proxies in user space ----
 
 relay() { # NAME PORT ARGUMENTS...: a server at the port behind it
-	cgroup_background "$GROUP" nsenter --net="/run/netns/$client" timeout 60 \
+	cgroup_background "$GROUP" nsenter --net="/run/netns/$client" timeout 280 \
 		python3 tests/sock/relay.py "$2" $(($2 + 1)) "${@:3}" >"$SCRATCH/$1.relay" 2>&1
-	sock_start "$SCRATCH/$1.server" "$client" "$GROUP" pairs --serve --port $(($2 + 1)) --seconds 70 \
+	sock_start "$SCRATCH/$1.server" "$client" "$GROUP" pairs --serve --port $(($2 + 1)) --seconds 280 \
 		--secret 100 --expect 200 --may-end
 	unset 'traffic_pids[-1]' # it stays when its clients end
 	await 5 grep -q ready "$SCRATCH/$1.relay"
 	sock_start "$SCRATCH/$1" "$client" "$GROUP" pairs --connect --port "$2" --conns 4 --rate 50 \
-		--seconds 70 --secret 200 --expect 100
+		--seconds 280 --secret 200 --expect 100
 }
 
 relay copies 8100
@@ -108,12 +109,12 @@ relay splices 8200 --splice
 # ---- somebody who knows both sequence numbers ----
 
 impersonate() { # NAME ARGUMENTS...
-	cgroup_background "$GROUP" nsenter --net="/run/netns/$client" timeout 60 \
+	cgroup_background "$GROUP" nsenter --net="/run/netns/$client" timeout 280 \
 		python3 tests/sock/impostor.py "${@:2}" >"$SCRATCH/$1" 2>"$SCRATCH/$1.errors"
 	traffic_pids+=($!)
 }
 
-impersonate impostor --seconds 60
+impersonate impostor --seconds 270
 impersonate late-impostor --seconds 3 --late
 let_be
 
@@ -207,8 +208,8 @@ begin() { # ORDER WHO GENERATION
 	local spaces=("$left" "$left" "$right" "$right") port=$((10000 + $1)) role=(--serve)
 	local own=$((1000 * $2 + 1000 + $1)) other=$((1000 * ($2 ^ 1) + 1000 + $1))
 	[ $(($2 & 1)) = 0 ] || role=(--connect --conns 4 --rate 25 --source-port $((20000 + 10 * $1)))
-	cgroup_background "$GROUP" nsenter --net="/run/netns/${spaces[$2]}" timeout -k 2 60 "$SOCK" pairs \
-		--port "$port" "${role[@]}" --seconds 50 --secret "$own" --expect "$other" \
+	cgroup_background "$GROUP" nsenter --net="/run/netns/${spaces[$2]}" timeout -k 2 280 "$SOCK" pairs \
+		--port "$port" "${role[@]}" --seconds 270 --secret "$own" --expect "$other" \
 		--keep --may-end --wait 8000 \
 		>"$SCRATCH/order.$1.$2.$3" 2>"$SCRATCH/order.$1.$2.$3.errors"
 	running[$1 * 4 + $2]=$!

@@ -11,6 +11,7 @@
 . tests/sock/lib.sh
 pair
 sock_begin
+SOCK_TIMEOUT=300
 
 test_words() {
 	says "nothing is attached, and show says so" "no cgroup is attached" weir sock
@@ -51,11 +52,11 @@ test_attach() {
 
 # Short-cut; a port that is not wanted; a client in a cgroup that is not attached.
 test_connections() {
-	sock_start "$SCRATCH/good" "$client" "$GROUP" pairs --conns 3 --rate 50 --seconds 70 \
+	sock_start "$SCRATCH/good" "$client" "$GROUP" pairs --conns 3 --rate 50 --seconds 280 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5005
-	sock_start "$SCRATCH/port" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 70 \
+	sock_start "$SCRATCH/port" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 280 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5099
-	sock_start "$SCRATCH/outside" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 70 \
+	sock_start "$SCRATCH/outside" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 280 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5020 \
 		--client-cgroup "$(cgroup_path "$OUTSIDE")" --server-cgroup "$(cgroup_path "$GROUP")"
 	await 20 connections_are 3 shortcut
@@ -111,7 +112,7 @@ test_unready() {
 # Counters never run backwards, while connections end and others begin.
 test_stream() {
 	local showing
-	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 70 \
+	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 280 \
 		--life 2000 --client-netns "$client" --server-netns "$host" --listen 10.9.0.2 \
 		--port 5006
 	"$WEIR" -n "$host" -j sock show "$GROUP" -i 0.02 >"$SCRATCH/rows" &
