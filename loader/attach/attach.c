@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "device_detach.h"
 #include "far_ends.h"
 #include "local.h"
 #include "needs.h"

@@ -4,7 +4,7 @@
 #ifndef WEIR_ATTACH_H
 #define WEIR_ATTACH_H
 
-#include "device.h"
+#include "device_attach.h"
 #include "loader/balance/publish.h"
 
 int attach(struct instance *in, const char *name, const struct attach_request *request,

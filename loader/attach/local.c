@@ -102,8 +102,7 @@ static int add_new(int fd, const struct ifaddrs *list)
 static int write_addresses(const struct instance *in, const struct device *d,
 			   const struct ifaddrs *list)
 {
-	const char *path =
-		instance_path(in, "devices/%s/local_addresses", pin_name(d->attachment.name));
+	const char *path = attachment_pin(in, d->attachment.name, "local_addresses");
 	int fd = pin_open(path), err;
 
 	if (fd < 0)

@@ -8,23 +8,20 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "attachment.h"
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"
 #include "xdp/abi.h"
 #include "weir_lost.skel.h"
-
-static const char *pin_of(const struct instance *in, const char *device, const char *name)
-{
-	return instance_path(in, "devices/%s/%s", pin_name(device), name);
-}
 
 static int end(const struct instance *in, const char *device)
 {
 	static const char *const pins[] = {"lost_in_driver", "lost_before"};
 
 	for (int i = 0; i < 2; i++)
-		if (unlink(pin_of(in, device, pins[i])) && errno != ENOENT)
-			return fail(-errno, "cannot remove %s: %m", pin_of(in, device, pins[i]));
+		if (unlink(attachment_pin(in, device, pins[i])) && errno != ENOENT)
+			return fail(-errno, "cannot remove %s: %m",
+				    attachment_pin(in, device, pins[i]));
 	return 0;
 }
 
@@ -46,7 +43,7 @@ static int load(struct weir_lost_bpf *skel, const struct instance *in, const cha
 	int err;
 
 	skel->rodata->config = (struct weir_lost_config){ifindex, netdev_namespace()};
-	err = bpf_map__set_pin_path(skel->maps.counters, pin_of(in, device, "counters"));
+	err = bpf_map__set_pin_path(skel->maps.counters, attachment_pin(in, device, "counters"));
 	return err ? err : weir_lost_bpf__load(skel);
 }
 
@@ -62,9 +59,11 @@ int lost_watch(const struct instance *in, const char *device, __u32 ifindex, boo
 		return fail(-errno, "cannot open the program that counts lost frames: %m");
 	err = load(skel, in, device, ifindex);
 	if (!err)
-		err = attach(skel->progs.weir_lost_in_driver, pin_of(in, device, "lost_in_driver"));
+		err = attach(skel->progs.weir_lost_in_driver,
+			     attachment_pin(in, device, "lost_in_driver"));
 	if (!err)
-		err = attach(skel->progs.weir_lost_before, pin_of(in, device, "lost_before"));
+		err = attach(skel->progs.weir_lost_before,
+			     attachment_pin(in, device, "lost_before"));
 	weir_lost_bpf__destroy(skel);
 	if (err && verbosity)
 		notice("%s: frames lost behind a redirect are not counted: %s", device,

@@ -10,11 +10,6 @@
 #include "loader/program/program.h"
 #include "loader/program/tc_link.h"
 
-static const char *pin_of(const struct instance *in, const char *pinned, const char *name)
-{
-	return instance_path(in, "devices/%s/%s", pin_name(pinned), name);
-}
-
 /* A device's programs are known by its counters, in whatever order they were pinned. */
 static bool is_dispatched(const struct instance *in, const char *pinned, __u32 ifindex)
 {
@@ -26,7 +21,8 @@ static bool is_dispatched(const struct instance *in, const char *pinned, __u32 i
 		return false;
 	while (!found && !xdp_multiprog__is_legacy(all) &&
 	       (program = xdp_multiprog__next_prog(program, all)))
-		found = program_uses_pin(xdp_program__id(program), pin_of(in, pinned, "counters"));
+		found = program_uses_pin(xdp_program__id(program),
+					 attachment_pin(in, pinned, "counters"));
 	xdp_multiprog__close(all);
 	return found;
 }
@@ -34,7 +30,7 @@ static bool is_dispatched(const struct instance *in, const char *pinned, __u32 i
 static bool xdp_is_on(const struct instance *in, const char *pinned, const struct attachment *a)
 {
 	switch (a->xdp_way) {
-	case WAY_LINK: return pin_link(pin_of(in, pinned, "xdp")).ifindex == a->ifindex;
+	case WAY_LINK: return pin_link(attachment_pin(in, pinned, "xdp")).ifindex == a->ifindex;
 	case WAY_DISPATCHER: return is_dispatched(in, pinned, a->ifindex);
 	default: return false;
 	}
@@ -58,7 +54,7 @@ bool presence_of_all(const struct instance *in, const char *pinned, const struct
 
 static int forget(const struct instance *in, const char *pinned, const char *name, __u32 ifindex)
 {
-	const char *pin = pin_of(in, pinned, name);
+	const char *pin = attachment_pin(in, pinned, name);
 
 	if (pin_link(pin).ifindex == ifindex || !unlink(pin) || errno == ENOENT)
 		return 0;

@@ -4,7 +4,7 @@
 #ifndef WEIR_PRESENCE_H
 #define WEIR_PRESENCE_H
 
-#include "device.h"
+#include "attachment.h"
 #include "loader/host/netdev.h"
 
 /* The device is there with at least one program of this attachment, whose pins are under `pinned`.

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "device.h"
 #include "loader/base/error.h"
 #include "loader/program/xdp_link.h"
 #include "polling.h"

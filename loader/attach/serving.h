@@ -3,7 +3,7 @@
 #ifndef WEIR_SERVING_H
 #define WEIR_SERVING_H
 
-#include "device.h"
+#include "attachment.h"
 #include "loader/host/netdev.h"
 
 /* Before a device is attached beside services. Says by notice() that a device without Ethernet

@@ -12,7 +12,7 @@
 
 #include "bring.h"
 #include "carry.h"
-#include "loader/attach/device.h"
+#include "loader/attach/device_attach.h"
 #include "loader/attach/serving.h"
 #include "loader/base/error.h"
 #include "loader/host/clock.h"

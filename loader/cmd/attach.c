@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "command.h"
+#include "loader/attach/device.h"
+#include "loader/attach/device_detach.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/host/netdev.h"

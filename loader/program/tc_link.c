@@ -29,11 +29,6 @@ static const struct direction directions[] = {
 	{"tc_egress", TCX_EGRESS, BPF_TC_EGRESS},
 };
 
-static const char *pin_of(const struct instance *in, const char *device, const char *name)
-{
-	return instance_path(in, "devices/%s/%s", pin_name(device), name);
-}
-
 struct weir_tc_config tc_config(const struct netdev *dev, bool redirects)
 {
 	return (struct weir_tc_config){
@@ -58,9 +53,11 @@ static int load(struct weir_tc_bpf **skel, const struct instance *in, const stru
 	s->rodata->config = tc_config(dev, redirects);
 	bpf_object__for_each_map (map, s->obj)
 		if (!err && !bpf_map__is_internal(map))
-			err = bpf_map__set_pin_path(map, pin_of(in, dev->name, bpf_map__name(map)));
+			err = bpf_map__set_pin_path(
+				map, attachment_pin(in, dev->name, bpf_map__name(map)));
 	if (!err) /* a variable of the program: see tc/inflight.h */
-		err = bpf_map__set_pin_path(s->maps.bss, pin_of(in, dev->name, "handshakes"));
+		err = bpf_map__set_pin_path(s->maps.bss,
+					    attachment_pin(in, dev->name, "handshakes"));
 	if (!err)
 		err = weir_tc_bpf__load(s);
 	if (err) {
@@ -109,7 +106,7 @@ static int filter_program(const struct direction *d, __u32 ifindex, __u32 *progr
  * without a pin is known as well. */
 static bool is_ours(const struct instance *in, const char *device, __u32 program)
 {
-	return program && program_uses_pin(program, pin_of(in, device, "tc_counters"));
+	return program && program_uses_pin(program, attachment_pin(in, device, "tc_counters"));
 }
 
 static int clsact_attach(const struct instance *in, const struct direction *d, int program,
@@ -131,7 +128,7 @@ static int clsact_attach(const struct instance *in, const struct direction *d, i
 			dev->name, there);
 	opts.flags = there ? BPF_TC_F_REPLACE : 0;
 	err = bpf_tc_attach(&hook, &opts);
-	return err ? err : pin_replace(program, pin_of(in, dev->name, d->pin));
+	return err ? err : pin_replace(program, attachment_pin(in, dev->name, d->pin));
 }
 
 int tc_make_clsact(const struct netdev *dev, bool *made)
@@ -166,7 +163,7 @@ int tc_attach(const struct instance *in, const struct netdev *dev, bool redirect
 			bpf_program__fd(i ? skel->progs.weir_egress : skel->progs.weir_ingress);
 
 		err = a->tc_way == WAY_LINK
-			      ? tcx_attach(d, program, pin_of(in, dev->name, d->pin), dev)
+			      ? tcx_attach(d, program, attachment_pin(in, dev->name, d->pin), dev)
 			      : clsact_attach(in, d, program, dev);
 	}
 	weir_tc_bpf__destroy(skel);
@@ -186,7 +183,7 @@ static __u32 program_on(const struct instance *in, const char *device, const str
 		filter_program(d, a->ifindex, &program);
 		return is_ours(in, device, program) ? program : 0;
 	}
-	link = pin_link(pin_of(in, device, d->pin));
+	link = pin_link(attachment_pin(in, device, d->pin));
 	return link.ifindex == a->ifindex ? link.program : 0;
 }
 
@@ -243,7 +240,7 @@ int tc_detach(const struct instance *in, const char *device, const struct attach
 {
 	for (int i = 0; i < 2; i++) {
 		const struct direction *d = &directions[i];
-		const char *pin = pin_of(in, device, d->pin);
+		const char *pin = attachment_pin(in, device, d->pin);
 		int err = a->tc_way == WAY_CLSACT ? clsact_detach(in, device, d, a->ifindex)
 						  : tcx_detach(pin);
 

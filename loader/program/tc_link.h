@@ -3,7 +3,7 @@
 #ifndef WEIR_TC_LINK_H
 #define WEIR_TC_LINK_H
 
-#include "loader/attach/device.h"
+#include "loader/attach/attachment.h"
 #include "loader/host/netdev.h"
 #include "tc/abi.h"
 

@@ -3,7 +3,7 @@
 #ifndef WEIR_XDP_COPY_H
 #define WEIR_XDP_COPY_H
 
-#include "loader/attach/device.h"
+#include "loader/attach/attachment.h"
 #include "loader/host/netdev.h"
 
 struct weir_xdp_bpf;

@@ -20,7 +20,7 @@
 /* Valid until the next few paths are made: asked for where it is used. */
 static const char *xdp_pin(const struct instance *in, const char *device)
 {
-	return instance_path(in, "devices/%s/xdp", pin_name(device));
+	return attachment_pin(in, device, "xdp");
 }
 
 static int load_failed(int err)
@@ -144,8 +144,7 @@ static int dispatcher_detach(const struct instance *in, const char *device, __u3
 	int err;
 
 	do
-		err = dispatcher_detach_one(
-			ifindex, instance_path(in, "devices/%s/counters", pin_name(device)), keep);
+		err = dispatcher_detach_one(ifindex, attachment_pin(in, device, "counters"), keep);
 	while (err > 0);
 	return err;
 }
@@ -153,7 +152,7 @@ static int dispatcher_detach(const struct instance *in, const char *device, __u3
 /* Programs on the device's dispatcher besides this device's own. */
 static bool shares_dispatcher(const struct instance *in, const struct netdev *dev)
 {
-	const char *counters = instance_path(in, "devices/%s/counters", pin_name(dev->name));
+	const char *counters = attachment_pin(in, dev->name, "counters");
 	struct xdp_multiprog *all = xdp_multiprog__get_from_ifindex(dev->ifindex);
 	struct xdp_program *program = NULL;
 	bool found = false;

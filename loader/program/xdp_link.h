@@ -3,7 +3,7 @@
 #ifndef WEIR_XDP_LINK_H
 #define WEIR_XDP_LINK_H
 
-#include "loader/attach/device.h"
+#include "loader/attach/attachment.h"
 #include "loader/host/netdev.h"
 #include "loader/attach/needs.h"
 #include "xdp/abi.h"

@@ -11,6 +11,7 @@
 
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
+#include "loader/attach/attachment.h"
 #include "loader/attach/offload.h"
 #include "xdp_link.h"
 
@@ -181,18 +182,16 @@ static int choose_maps(struct weir_xdp_bpf *skel, const struct instance *in, con
 	int err = 0;
 
 	if (!skel->rodata->config.explain)
-		err = bpf_map__set_pin_path(
-			skel->maps.counters,
-			instance_path(in, "devices/%s/counters", pin_name(device)));
+		err = bpf_map__set_pin_path(skel->maps.counters,
+					    attachment_pin(in, device, "counters"));
 	if (!err)
 		err = choose_rule_maps(skel, in, &needs->rules);
 	if (!err)
 		err = allow_own_frames((const void *)&skel->rodata->config, needs);
 	bpf_map__set_autocreate(skel->maps.local_addresses, skel->rodata->config.decap);
 	if (!err && skel->rodata->config.decap)
-		err = bpf_map__set_pin_path(
-			skel->maps.local_addresses,
-			instance_path(in, "devices/%s/local_addresses", pin_name(device)));
+		err = bpf_map__set_pin_path(skel->maps.local_addresses,
+					    attachment_pin(in, device, "local_addresses"));
 	return err ? err : balance_maps_use(skel, balance);
 }
 

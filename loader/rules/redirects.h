@@ -3,7 +3,7 @@
 #ifndef WEIR_REDIRECTS_H
 #define WEIR_REDIRECTS_H
 
-#include "loader/attach/device.h"
+#include "loader/attach/attachment.h"
 #include "loader/host/instance.h"
 #include "loader/host/netdev.h"
 #include "rule.h"

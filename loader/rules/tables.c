@@ -10,7 +10,7 @@
 
 #include <bpf/bpf.h>
 
-#include "loader/attach/device.h"
+#include "loader/attach/device_attach.h"
 #include "loader/balance/publish.h"
 #include "loader/base/error.h"
 #include "redirects.h"
