@@ -40,18 +40,35 @@ static void close_maps(struct device *d)
 			close(fds[i]);
 }
 
-/* d->attachment is read. It is shown by the name it has now, its last one if it is gone. */
+/* d->attachment is read. It is shown by the name it has now, its last one if it is gone. On failure
+ * there is nothing to be closed. */
 static int fill(const struct instance *in, const char *pinned, struct device *d)
 {
 	struct netdev dev;
+	int err;
 
 	d->present = presence_of_any(in, pinned, &d->attachment, &dev);
 	snprintf(d->name, sizeof(d->name), "%s", d->present ? dev.name : pinned);
-	open_maps(in, pinned, d);
-	return attachment_check_schema(d->name, &d->attachment);
+	err = attachment_check_schema(d->name, &d->attachment);
+	if (!err)
+		open_maps(in, pinned, d);
+	return err;
 }
 
-int devices_open(const struct instance *in, struct device **list, size_t *count)
+/* 1; 0: only begun, or gone meanwhile. */
+static int open_pinned(const struct instance *in, const char *pinned, struct device *d)
+{
+	int err = attachment_read(in, pinned, &d->attachment);
+
+	if (err == -ENOENT || (!err && !d->attachment.whole))
+		return 0;
+	if (!err)
+		err = fill(in, pinned, d);
+	return err ? err : 1;
+}
+
+int devices_look(const struct instance *in, struct device **list, size_t *count,
+		 void (*tell)(const char *pinned, void *data), void *data)
 {
 	char **names;
 	int n = attachment_names(in, &names), err = 0;
@@ -63,24 +80,28 @@ int devices_open(const struct instance *in, struct device **list, size_t *count)
 	*list = calloc(n, sizeof(**list));
 	if (!*list)
 		err = fail(-ENOMEM, "out of memory");
-	for (int i = 0; i < n && !err; i++) {
-		struct device *d = &(*list)[*count];
-
-		err = attachment_read(in, names[i], &d->attachment);
-		if (err == -ENOENT) {
+	for (int i = 0; i < n && err >= 0; i++) {
+		err = open_pinned(in, names[i], &(*list)[*count]);
+		*count += err > 0;
+		if (err < 0 && tell) {
+			tell(names[i], data);
+			forget_failure();
 			err = 0;
-		} else if (!err && d->attachment.whole) {
-			++*count;
-			err = fill(in, names[i], d);
 		}
 	}
 	attachment_names_free(names, n);
-	if (err) {
+	if (err < 0) {
 		devices_free(*list, *count);
 		*list = NULL;
 		*count = 0;
+		return err;
 	}
-	return err;
+	return 0;
+}
+
+int devices_open(const struct instance *in, struct device **list, size_t *count)
+{
+	return devices_look(in, list, count, NULL, NULL);
 }
 
 int device_open(const struct instance *in, const char *name, struct device **list)
@@ -103,7 +124,7 @@ int device_open(const struct instance *in, const char *name, struct device **lis
 	}
 	err = fill(in, pinned, d);
 	if (err)
-		devices_free(d, 1);
+		free(d);
 	else
 		*list = d;
 	return err;

@@ -19,6 +19,10 @@ struct device {
 
 /* Whole devices of the instance in order of name; the caller frees with devices_free(). */
 int devices_open(const struct instance *in, struct device **list, size_t *count);
+/* The same for a look at what there is: one that cannot be read is left out, and tell() is called with
+ * the name it is pinned under, while failure() says why. */
+int devices_look(const struct instance *in, struct device **list, size_t *count,
+		 void (*tell)(const char *pinned, void *data), void *data);
 /* Only the named one; -ENODEV and a fail() line when it is not attached. */
 int device_open(const struct instance *in, const char *name, struct device **list);
 void devices_free(struct device *list, size_t count);

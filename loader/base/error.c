@@ -73,3 +73,9 @@ void forget_failure(void)
 {
 	status = 0;
 }
+
+void tell_failure(void)
+{
+	fprintf(stderr, "weir: %s\n", line);
+	forget_failure();
+}

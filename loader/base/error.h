@@ -36,6 +36,8 @@ void notice(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *failure(void); /* the line left by fail() or misuse(), or NULL */
 int failure_status(void);  /* 1 or 2 */
 void forget_failure(void); /* the caller handled it */
+/* Prints the line as main() does at the end, and forgets it: there is more to come. */
+void tell_failure(void);
 
 extern int verbosity; /* -v: 1 says what is done, 2 adds libbpf's own output */
 

@@ -148,6 +148,21 @@ static json_t *other_instances(const struct instance *in)
 	return others;
 }
 
+/* ---- the document ---- */
+
+/* What there is to be seen. Of what cannot be read there is nothing but a line in `unreadable`. */
+struct overview {
+	struct device *devices;
+	size_t device_count;
+	json_t *broken_devices; /* rows of those that cannot be read */
+	struct rule_set rules;
+	struct balance balance;
+	struct sock_view sockets;
+	struct tracing_view tracing;
+	bool has_rules, has_services, has_sockets;
+	json_t *unreadable;
+};
+
 /* One row, or none where no cgroup is attached. */
 static json_t *sockets(const struct sock_view *view)
 {
@@ -165,32 +180,107 @@ static json_t *sockets(const struct sock_view *view)
 	return rows;
 }
 
-static json_t *document(const struct instance *in, const struct device *list, size_t count,
-			const struct rule_set *set, const struct balance *b,
-			const struct sock_view *view, const struct tracing_view *tracing)
+static json_t *number(bool is_known, size_t number)
+{
+	return is_known ? json_integer((json_int_t)number) : json_null();
+}
+
+static json_t *summary(const struct instance *in, const struct overview *o)
+{
+	size_t devices = o->device_count + json_array_size(o->broken_devices);
+
+	return json_pack("[{s:o, s:o, s:o, s:o, s:o, s:o}]", "instance", out_string(in->name),
+			 "devices", number(true, devices), "rules",
+			 number(o->has_rules, o->rules.count), "prefixes",
+			 number(o->has_rules, o->rules.prefix_count), "services",
+			 number(o->has_services, o->balance.service_count), "backends",
+			 number(o->has_services, o->balance.backend_count));
+}
+
+static json_t *document(const struct instance *in, const struct overview *o)
 {
 	json_t *devices = json_array();
 
-	for (size_t i = 0; i < count; i++)
-		json_array_append_new(devices, describe(&list[i]));
-	return json_pack("{s:[{s:o, s:i, s:i, s:i, s:i, s:i}], s:o, s:o, s:o, s:o, s:o}", "summary",
-			 "instance", out_string(in->name), "devices", (int)count, "rules",
-			 (int)set->count, "prefixes", (int)set->prefix_count, "services",
-			 (int)b->service_count, "backends", (int)b->backend_count, "devices",
-			 devices, "offloads", offloads(in, list, count), "sockets", sockets(view),
-			 "tracers", tracing_pinned_json(tracing), "other_instances",
-			 other_instances(in));
+	for (size_t i = 0; i < o->device_count; i++)
+		json_array_append_new(devices, describe(&o->devices[i]));
+	json_array_extend(devices, o->broken_devices);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:O}", "summary", summary(in, o),
+			 "devices", devices, "offloads", offloads(in, o->devices, o->device_count),
+			 "sockets", o->has_sockets ? sockets(&o->sockets) : json_null(), "tracers",
+			 tracing_pinned_json(&o->tracing), "other_instances", other_instances(in),
+			 "unreadable", o->unreadable);
+}
+
+/* ---- looking ---- */
+
+static bool is_readable(struct overview *o, int err)
+{
+	if (!err)
+		return true;
+	json_array_append_new(o->unreadable, out_string(failure() ?: strerror(-err)));
+	forget_failure();
+	return false;
+}
+
+static void add_broken_device(const char *pinned, void *data)
+{
+	struct overview *o = data;
+
+	json_array_append_new(
+		o->broken_devices,
+		json_pack("{s:o, s:s}", "device", out_string(pinned), "state", "cannot be read"));
+	json_array_append_new(o->unreadable, out_string(failure()));
+}
+
+static int look(const struct instance *in, struct overview *o)
+{
+	int err;
+
+	*o = (struct overview){.broken_devices = json_array(), .unreadable = json_array()};
+	err = devices_look(in, &o->devices, &o->device_count, add_broken_device, o);
+	if (err)
+		return err;
+	o->has_rules = is_readable(o, rules_get(in, &o->rules));
+	o->has_services = is_readable(o, in->exists ? services_get(in, &o->balance) : 0);
+	o->has_sockets = is_readable(o, sock_view_take(&o->sockets, in));
+	tracing_look(&o->tracing, in);
+	for (int i = 0; i < o->tracing.count; i++)
+		if (*o->tracing.tracer[i].broken)
+			json_array_append_new(o->unreadable,
+					      out_string(o->tracing.tracer[i].broken));
+	return 0;
+}
+
+static void forget(struct overview *o)
+{
+	tracing_forget(&o->tracing);
+	sock_view_free(&o->sockets);
+	rule_set_free(&o->rules);
+	balance_free(&o->balance);
+	devices_free(o->devices, o->device_count);
+	json_decref(o->broken_devices);
+	json_decref(o->unreadable);
+}
+
+/* A line for each; the last is main()'s to print. */
+static int tell_unreadable(const struct overview *o)
+{
+	json_t *line;
+	int err = 0;
+	size_t i;
+
+	json_array_foreach (o->unreadable, i, line) {
+		if (err)
+			tell_failure();
+		err = fail(-EPROTO, "%s", json_string_value(line));
+	}
+	return err;
 }
 
 int cmd_status(struct args *args)
 {
-	struct rule_set set = {};
-	struct balance balance = {};
-	struct sock_view view = {};
-	struct tracing_view tracing = {};
-	struct device *list;
+	struct overview overview;
 	struct instance in;
-	size_t count;
 	int err;
 
 	err = no_more_words(args);
@@ -198,25 +288,14 @@ int cmd_status(struct args *args)
 		err = instance_open(&in, false);
 	if (err)
 		return err;
-	err = devices_open(&in, &list, &count);
-	if (!err) {
-		err = rules_get(&in, &set);
-		if (!err && in.exists)
-			err = services_get(&in, &balance);
-		if (!err)
-			err = sock_view_take(&view, &in);
-		if (!err)
-			tracing_look(&tracing, &in);
-		instance_unlock(&in);
-		if (!err)
-			err = out_show(document(&in, list, count, &set, &balance, &view, &tracing),
-				       tables, sizeof(tables) / sizeof(tables[0]));
-		tracing_forget(&tracing);
-		sock_view_free(&view);
-		rule_set_free(&set);
-		balance_free(&balance);
-		devices_free(list, count);
-	}
+	err = look(&in, &overview);
+	instance_unlock(&in);
+	if (!err)
+		err = out_show(document(&in, &overview), tables,
+			       sizeof(tables) / sizeof(tables[0]));
+	if (!err)
+		err = tell_unreadable(&overview);
+	forget(&overview);
 	instance_close(&in);
 	return err;
 }

@@ -208,7 +208,8 @@ json_t *tracing_pinned_json(const struct tracing_view *view)
 		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 			if (json_object_get(row, fields[i]))
 				json_object_set(kept, fields[i], json_object_get(row, fields[i]));
-		json_object_set_new(kept, "state", out_string(*v->broken ? v->broken : "collects"));
+		json_object_set_new(kept, "state",
+				    json_string(*v->broken ? "cannot be read" : "collects"));
 		json_array_append_new(rows, kept);
 	}
 	json_decref(all);

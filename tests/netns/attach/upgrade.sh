@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Another build of weir takes over what is attached, under traffic, with counters and rules kept; one
-# that speaks another schema refuses and changes nothing.
+# that speaks another schema refuses and changes nothing, and its status shows what it can read.
 #
 #   client                         host
 #   eth0 10.9.0.1/24 -------- eth0 10.9.0.2/24     weir is attached here
@@ -25,6 +25,31 @@ pair
 
 with() { # BUILD WEIR-ARGUMENTS...
 	timeout 30 "$SCRATCH/$1" -n "$host" "${@:2}"
+}
+
+# A document for which the jq condition is true, one line on stderr that matches for each pattern, and
+# status 2.
+shows_rest() { # TEXT CONDITION "PATTERN..." COMMAND...
+	local pattern status wrong lines=0
+	"${@:4}" -j status >"$SCRATCH/stdout" 2>"$SCRATCH/stderr"
+	status=$?
+	jq -e "$2" "$SCRATCH/stdout" >/dev/null 2>&1
+	wrong=$?
+	for pattern in $3; do
+		((++lines))
+		grep -qE -- "$pattern" "$SCRATCH/stderr" || wrong=1
+	done
+	[ $status = 2 ] && [ -s "$SCRATCH/stdout" ] && [ "$(wc -l <"$SCRATCH/stderr")" = $lines ] || wrong=1
+	{ echo "status $status"; cat "$SCRATCH/stdout" "$SCRATCH/stderr"; } >"$OUTPUT"
+	report $wrong "$1"
+}
+
+# A record that no weir knows, in place of one or alone.
+strange_record() { # PIN
+	local pin
+	pin=$(pins_of "$host")/$1
+	mkdir -p "${pin%/*}" && rm -f "$pin"
+	bpftool map create "$pin" type array key 4 value 4096 entries 1 name another
 }
 
 test_upgrade() {
@@ -57,10 +82,19 @@ test_upgrade() {
 test_schema() {
 	local program
 	sed -i 's/^#define WEIR_XDP_SCHEMA .*/#define WEIR_XDP_SCHEMA 4711u/' "$TREE/xdp/abi.h"
+	sed -i 's/^#define WEIR_BALANCE_SCHEMA .*/#define WEIR_BALANCE_SCHEMA 4712u/' \
+		"$TREE/xdp/balance/abi.h"
 	if ! another other VERSION=10.0; then
 		skip "another schema" "it could not be built"
 		return
 	fi
+	check "a service" weir service add tcp 192.0.2.1:80 mode nat
+	shows_rest "status by it tells what it cannot read, and exits so" \
+		'(.unreadable | length == 3) and
+			(.summary[0] | .devices == 1 and .rules == null and .services == null) and
+			.devices == [{"device": "eth0", "state": "cannot be read"}] and .sockets == []' \
+		'eth0:.*schema rule.table.*4711 services.*4712' with other
+	check "the service goes" weir service del tcp 192.0.2.1:80
 	program=$(xdp_program "$host" eth0)
 	with other attach eth0 >"$SCRATCH/stdout" 2>"$OUTPUT"
 	equal "another schema is refused" 2 $?
@@ -87,19 +121,48 @@ test_records() {
 	local pin
 	for pin in devices/eth0/attachment instance; do
 		check "attach" weir attach eth0
-		rm "$(pins_of "$host")/$pin"
-		bpftool map create "$(pins_of "$host")/$pin" type array key 4 value 4096 entries 1 \
-			name another
-		refuses "status tells another weir's ${pin##*/}" 2 "$pin has another schema" status
+		strange_record $pin
 		refuses "attach as well" 2 "$pin has another schema" attach eth0
 		refuses "a rule as well" 2 "$pin has another schema" rule add drop proto 99
 		refuses "detach as well" 2 "$pin has another schema" detach eth0
 		refuses "detach --all as well" 2 "$pin has another schema" detach --all
 		check "the program is still there" test -n "$(xdp_program "$host" eth0)"
+		[ $pin = instance ] || shows_rest "status as well, but for the device's name" \
+			'.summary[0].rules == 0 and .devices[0].device == "eth0"' "$pin" weir
+		[ $pin != instance ] ||
+			refuses "status as well" 2 "$pin has another schema" status
 		rm -r "$(pins_of "$host")"
 	done
+}
+
+# Each part of what status shows, in turn with the parts before it.
+test_rest() {
+	local lines=sock/sockets
+	check "attach" weir attach eth0
+	check "a rule" weir rule add drop proto udp dport 5000
+	holds "status can read all" '.unreadable == []' weir -j status
+	mkdir -p "$(pins_of "$host")/sock/cgroups/1"
+	strange_record sock/sockets
+	shows_rest "sockets of another schema: status shows the rest" \
+		'.sockets == null and .devices[0].mode == "native" and .summary[0].rules == 1' \
+		$lines weir
+	strange_record tcp/states/about
+	lines+=" tcp/states/about"
+	shows_rest "a tracer as well" \
+		'.tracers == [{"tracer": "states", "state": "cannot be read"}] and
+			.devices[0].mode == "native" and .summary[0].rules == 1' "$lines" weir
+	link "$client" eth1 "$host" eth1
+	check "attach another device" weir attach eth1
+	strange_record devices/eth0/attachment
+	lines+=" eth0/attachment"
+	shows_rest "a device as well: the other one is shown" \
+		'[.devices[].device] == ["eth1", "eth0"] and .devices[0].mode == "native" and
+			.summary[0].devices == 2 and .summary[0].rules == 1' "$lines" weir
+	rm -r "$(pins_of "$host")"
+	ip -n "$host" link del eth1
 }
 
 test_upgrade
 test_schema
 test_records
+test_rest
