@@ -110,7 +110,7 @@ set_up() {
 	local device
 	heading "1. Attach, a service, two backends"
 	for device in eth0 eth1 eth2 eth3; do
-		weir attach $device || failed "cannot attach to $device"
+		weir attach $device --mode native || failed "cannot attach to $device"
 	done
 	weir service add tcp $VIP mode nat flows 262144
 	weir backend add tcp $VIP 10.9.11.1 10.9.12.1

@@ -47,7 +47,8 @@ struct attachment {
 	__u8 decap;	  /* unpacks tunnels */
 	__u8 tags;	  /* offloads that were switched off for it: see offload.h */
 	__u8 large;	  /* the same for large packets */
-	__u8 pad[3];
+	__u8 asked;	  /* enum attach_mode: the mode the user named; MODE_AUTO: none */
+	__u8 pad[2];
 	char name[IFNAMSIZ];
 	char version[24]; /* of the weir that loaded the programs */
 };

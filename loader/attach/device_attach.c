@@ -93,6 +93,7 @@ static int attach_new(const struct instance *in, struct netdev *dev,
 		.tc_schema = WEIR_TC_SCHEMA,
 		.ifindex = dev->ifindex,
 		.mode = request->mode,
+		.asked = request->mode,
 		.ethernet = dev->ethernet,
 		.decap = request->decap,
 		.since_ns = now_ns(),
@@ -163,6 +164,8 @@ static int update(struct instance *in, struct netdev *dev, const struct attach_r
 			    dev->name, attach_mode_name(a->mode), attach_way_name(a->xdp_way),
 			    attach_way_name(a->tc_way), dev->name);
 	a->decap |= request->decap;
+	if (request->mode != MODE_AUTO)
+		a->asked = request->mode;
 	return renew(in, dev, a, needs);
 }
 

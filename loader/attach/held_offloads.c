@@ -77,6 +77,12 @@ int offloads_settle(const struct instance *in, const struct netdev *dev, struct 
 	return err ? err : settle_large(in, dev, a, mode, needs);
 }
 
+bool offloads_are_taken(const struct netdev *dev, const struct attachment *a)
+{
+	return a->xdp_way != WAY_NONE && a->mode == MODE_NATIVE && a->asked == MODE_AUTO &&
+	       offload_is_taken_from_far_end(dev);
+}
+
 void offloads_restore(const struct attachment *a)
 {
 	struct netdev dev;

@@ -17,4 +17,8 @@ int offloads_settle(const struct instance *in, const struct netdev *dev, struct 
 /* Switches all on again. */
 void offloads_restore(const struct attachment *a);
 
+/* Whether native XDP, which the user has not named, keeps the far end of a veth from segmentation
+ * offload: large transfers that come in cost two to three times as much then. */
+bool offloads_are_taken(const struct netdev *dev, const struct attachment *a);
+
 #endif

@@ -27,6 +27,7 @@ static const char *const large_on_sending[FEATURES] = {
 #define SWITCH_OFF 0x20u
 #define SWITCH_ON  0x40u
 #define LARGE	   0x80u
+#define WANTED	   0x100u
 
 /* In what is known of large packets: the bits of the far end, above those of the device. */
 #define FAR_SHIFT 4
@@ -36,7 +37,7 @@ static bool is_veth(const struct netdev *dev)
 	return !strcmp(dev->kind, "veth");
 }
 
-/* Returns the features that were on, of those that were asked for. */
+/* Returns the features that were on (WANTED: that somebody wants on), of those in the order. */
 static int act(const char *name, unsigned int order)
 {
 	const char *const *tags = order & SENDS ? tags_on_sending : tags_on_receipt;
@@ -49,7 +50,8 @@ static int act(const char *name, unsigned int order)
 
 		if (!(order & 1u << i) || !features[i])
 			continue;
-		if (!ethtool_offload(name, features[i], &now) && now.on)
+		if (!ethtool_offload(name, features[i], &now) &&
+		    (order & WANTED ? now.wanted : now.on))
 			found |= 1 << i;
 		if (order & (SWITCH_OFF | SWITCH_ON) && now.on != !!(order & SWITCH_ON))
 			err = ethtool_set_offload(name, features[i], order & SWITCH_ON);
@@ -105,6 +107,11 @@ int offload_switch_large(const struct netdev *dev, unsigned int offloads, bool o
 	if (err < 0)
 		return err;
 	return far < 0 ? far : 0;
+}
+
+bool offload_is_taken_from_far_end(const struct netdev *dev)
+{
+	return is_veth(dev) && far_end_call(dev, act, FEATURE_BITS | LARGE | SENDS | WANTED);
 }
 
 bool offload_large_far(unsigned int offloads)

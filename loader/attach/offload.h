@@ -27,6 +27,9 @@ const char *offload_tags_text(const struct netdev *dev);
 int offload_large(const struct netdev *dev);
 int offload_switch_large(const struct netdev *dev, unsigned int offloads, bool on);
 bool offload_large_far(unsigned int offloads); /* some are the far end's */
+/* Native XDP on a veth takes segmentation offload from the far end: whether that wants it, or is not
+ * found. */
+bool offload_is_taken_from_far_end(const struct netdev *dev);
 /* Whether large packets come from further away than we can switch them off: not from a NIC or
  * veth. */
 bool offload_large_elsewhere(const struct netdev *dev);

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "loader/attach/device.h"
 #include "loader/attach/device_detach.h"
+#include "loader/attach/held_offloads.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/host/netdev.h"
@@ -62,7 +63,7 @@ static json_t *describe(const struct device *d, bool updated)
 }
 
 /* Between sockets of one host, where veth leads, generic mode is the faster one. */
-static void note_mode(const struct netdev *dev, const struct attachment *a)
+static void note_mode(const struct netdev *dev, const struct attachment *a, bool updated)
 {
 	bool veth = !strcmp(dev->kind, "veth");
 
@@ -72,10 +73,11 @@ static void note_mode(const struct netdev *dev, const struct attachment *a)
 		notice("%s: XDP runs in generic mode: every feature works, at a fraction of the speed; "
 		       "'weir doctor %s' tells whether native mode is possible",
 		       dev->name, dev->name);
-	if (a->mode == MODE_NATIVE && veth && verbosity)
-		notice("%s: native XDP takes segmentation offload from its far end, so that large "
-		       "transfers to it cost more; --mode generic and --tc-only do not",
-		       dev->name);
+	if (!updated && offloads_are_taken(dev, a))
+		notice("%s: native XDP on veth takes segmentation offload from the far end: large "
+		       "transfers that come in cost two to three times as much; 'weir detach %s' and "
+		       "attach with --mode generic, or with --tc-only, leaves it",
+		       dev->name, dev->name);
 }
 
 static int say(const struct instance *in, const struct netdev *dev, bool updated)
@@ -88,7 +90,7 @@ static int say(const struct instance *in, const struct netdev *dev, bool updated
 	if (err)
 		return err;
 	a = &d->attachment;
-	note_mode(dev, a);
+	note_mode(dev, a, updated);
 	if (options.json)
 		err = out_show(describe(d, updated), NULL, 0);
 	else

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "loader/attach/held_offloads.h"
 #include "loader/host/ethtool.h"
 
 /* A page less XDP's headroom, skb_shared_info, the Ethernet header and two VLAN tags. */
@@ -142,7 +143,16 @@ static void check_program(struct doctor *d, const struct netdev *dev, const stru
 		advise(d, "bpftool prog show id %u", dev->xdp_prog);
 		return;
 	}
-	if (attached->attachment.mode == MODE_GENERIC && dev->xdp_native) {
+	if (offloads_are_taken(dev, &attached->attachment)) {
+		report(d, "mode", WARN,
+		       "attached, native: on veth that takes segmentation offload from the far end, "
+		       "and large transfers that come in cost two to three times as much");
+		advise(d, "%s detach %s && %s attach %s --mode generic", weir(d), dev->name,
+		       weir(d), dev->name);
+		return;
+	}
+	if (attached->attachment.mode == MODE_GENERIC && dev->xdp_native &&
+	    strcmp(dev->kind, "veth")) {
 		report(d, "mode", WARN,
 		       "attached in generic mode although the driver has native XDP");
 		advise(d, "%s detach %s && %s attach %s --mode native", weir(d), dev->name, weir(d),

@@ -71,6 +71,7 @@ static int read_feature(int fd, const char *ifname, __u32 count, int bit, struct
 		const struct ethtool_get_features_block *block = &state->features[bit / 32];
 
 		offload->on = block->active & mask;
+		offload->wanted = block->requested & mask;
 		offload->fixed = !(block->available & mask) || block->never_changed & mask;
 	}
 	free(state);

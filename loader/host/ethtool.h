@@ -7,7 +7,8 @@
 
 struct offload {
 	bool on;
-	bool fixed; /* the driver lets nobody change it */
+	bool wanted; /* asked for, whether or not the device has it on */
+	bool fixed;  /* the driver lets nobody change it */
 };
 
 /* 0, or -EOPNOTSUPP when the device has no such feature; other negative errnos. No fail() line. */

@@ -49,6 +49,39 @@ test_modes() {
 	check "and no pins" no_pins
 }
 
+# What is said of segmentation offload, which native XDP takes from the far end of a veth.
+attach_tells() { # TEXT yes|no ARGUMENTS...
+	local told=no
+	check "attach ${*:3}" weir attach eth0 "${@:3}"
+	! grep -q "note: eth0: native XDP on veth takes segmentation" "$OUTPUT" || told=yes
+	equal "$1" "$2" $told
+}
+
+doctor_tells() { # TEXT LEVEL MODE
+	holds "$1" ".findings[] | select(.subject == \"eth0\" and .check == \"mode\") |
+		.level == \"$2\" and (.found | test(\"$3\"))" weir -j doctor eth0
+}
+
+test_segmentation() {
+	attach_tells "native, which nobody named: attach tells what that takes" yes
+	doctor_tells "the doctor as well" warn "native: .* segmentation"
+	attach_tells "a second attach does not repeat it" no
+	attach_tells "nor one that names native" no --mode native
+	doctor_tells "after which the doctor is content" ok native
+	check "detach" weir detach eth0
+	attach_tells "who names native knows" no --mode native
+	doctor_tells "so does the doctor" ok native
+	check "detach" weir detach eth0
+	attach_tells "generic mode takes nothing" no --mode generic
+	doctor_tells "and is right on veth" ok generic
+	check "detach" weir detach eth0
+	inside "$client" ethtool -K eth0 tso off tx-udp-segmentation off
+	attach_tells "there is nothing to take: no word of it" no
+	doctor_tells "from the doctor neither" ok native
+	check "detach" weir detach eth0
+	inside "$client" ethtool -K eth0 tso on tx-udp-segmentation on
+}
+
 test_update() {
 	local old new packets lost pulse echo
 	weir attach eth0 >/dev/null
@@ -280,6 +313,7 @@ test_wrong() {
 }
 
 test_modes
+test_segmentation
 test_update
 test_neighbours
 test_states

@@ -106,11 +106,24 @@ static void check_tags(const char *name, const char *ethtool, const char *other)
 	run("%s -k %s | grep -q 'tx-vlan-offload: on'", ethtool, other);
 }
 
+static void check_segmentation(const char *name, const char *ethtool, const char *other)
+{
+	struct netdev dev;
+
+	assert_int_equal(netdev_by_name(name, &dev), 0);
+	assert_true(offload_is_taken_from_far_end(&dev));
+	run("%s -K %s tso off tx-udp-segmentation off", ethtool, other);
+	assert_false(offload_is_taken_from_far_end(&dev));
+	run("%s -K %s tso on", ethtool, other);
+	assert_true(offload_is_taken_from_far_end(&dev));
+}
+
 static void test_here(void **state)
 {
 	(void)state;
 	REQUIRE_NAMESPACE();
 	check_tags("wa", "ethtool", "wb");
+	check_segmentation("wa", "ethtool", "wb");
 }
 
 static void test_elsewhere(void **state)
@@ -121,6 +134,7 @@ static void test_elsewhere(void **state)
 	REQUIRE_NAMESPACE();
 	snprintf(ethtool, sizeof(ethtool), "nsenter --net=/proc/%d/ns/net ethtool", far);
 	check_tags("wc", ethtool, "far-end");
+	check_segmentation("wc", ethtool, "far-end");
 }
 
 static void test_not_found(void **state)
@@ -133,6 +147,7 @@ static void test_not_found(void **state)
 	dev.peer_namespace = 12345;
 	assert_int_equal(offload_tags(&dev), -ENOENT);
 	assert_int_equal(offload_switch_tags(&dev, 3, false), -ENOENT);
+	assert_true(offload_is_taken_from_far_end(&dev));
 	assert_null(failure());
 }
 
@@ -147,6 +162,7 @@ static void test_without(void **state)
 	assert_int_equal(netdev_by_name("wt", &dev), 0);
 	assert_int_equal(offload_tags(&dev), 0);
 	assert_true(offload_switch_tags(&dev, 1, true) < 0);
+	assert_false(offload_is_taken_from_far_end(&dev));
 }
 
 int main(void)

@@ -163,6 +163,31 @@ static void test_program(void **state)
 	assert_finding(&dev, &attached, NULL, "mode", "ok", NULL);
 }
 
+/* On veth generic mode is the better one, unless the user has named native. */
+static void test_veth(void **state)
+{
+	struct netdev dev = healthy();
+	struct device attached = {
+		.name = "weir-none0",
+		.present = true,
+		.attachment = {.xdp_way = WAY_LINK, .mode = MODE_NATIVE},
+	};
+
+	(void)state;
+	strcpy(dev.kind, "veth");
+	assert_finding(&dev, &attached, "blue", "mode", "warn",
+		       "weir -n blue detach weir-none0 && "
+		       "weir -n blue attach weir-none0 --mode generic");
+	attached.attachment.asked = MODE_NATIVE;
+	assert_finding(&dev, &attached, NULL, "mode", "ok", NULL);
+	attached.attachment.asked = MODE_AUTO;
+	attached.attachment.mode = MODE_GENERIC;
+	assert_finding(&dev, &attached, NULL, "mode", "ok", NULL);
+	attached.attachment.mode = MODE_AUTO;
+	attached.attachment.xdp_way = WAY_NONE;
+	assert_finding(&dev, &attached, NULL, "mode", "ok", NULL);
+}
+
 /* A remedy never lands on the finding before, when its own was left out. */
 static void test_remedy_of_left_out(void **state)
 {
@@ -218,10 +243,15 @@ static void test_host(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_healthy), cmocka_unit_test(test_down),
-		cmocka_unit_test(test_mtu),	cmocka_unit_test(test_native),
-		cmocka_unit_test(test_target),	cmocka_unit_test(test_program),
-		cmocka_unit_test(test_rules),	cmocka_unit_test(test_remedy_of_left_out),
+		cmocka_unit_test(test_healthy),
+		cmocka_unit_test(test_down),
+		cmocka_unit_test(test_mtu),
+		cmocka_unit_test(test_native),
+		cmocka_unit_test(test_target),
+		cmocka_unit_test(test_program),
+		cmocka_unit_test(test_veth),
+		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_remedy_of_left_out),
 		cmocka_unit_test(test_host),
 	};
 
