@@ -54,7 +54,7 @@ add() { # NAME COMMAND...
 	vm/* | docker/demo.sh | netns/rules/blocklist.sh | netns/balance/scale.sh | netns/tcp/port.sh | \
 		netns/tcp/port_scale.sh | unit/balance/maglev | unit/balance/slots | unit/rules/table | \
 		unit/service/service_table | unit/service/service_table_size | \
-		unit/base/ticker) alone+=("$1") ;;
+		unit/sock/probe | unit/base/ticker) alone+=("$1") ;;
 	*) together+=("$1") ;;
 	esac
 }
