@@ -177,6 +177,8 @@ int filter_netns(struct weir_trace_filter *f, const char *text)
 	char path[PATH_MAX];
 	ino_t inode;
 
+	if (!*text)
+		return misuse("--netns: the name of the namespace is empty");
 	snprintf(path, sizeof(path), "%s%s", strchr(text, '/') ? "" : NETNS_NAMES, text);
 	inode = namespace_inode(path);
 	if (!inode && process) {
@@ -184,11 +186,11 @@ int filter_netns(struct weir_trace_filter *f, const char *text)
 		inode = namespace_inode(path);
 	}
 	if (!inode && errno == ENOENT)
-		return misuse("--netns %s: there is no such namespace%s", text,
-			      process ? ", and no such process" : "");
+		return fail(-ENOENT, "--netns %s: there is no such namespace%s", text,
+			    process ? ", and no such process" : "");
 	if (!inode)
-		return misuse("--netns %s: %s is not a network namespace, or not for us: %m", text,
-			      path);
+		return fail(-errno, "--netns %s: %s is not a network namespace, or not for us: %m",
+			    text, path);
 	f->netns = inode;
 	return 0;
 }

@@ -8,7 +8,8 @@
 #include "loader/host/cgroup.h"
 #include "trace/abi/trace.h"
 
-/* Each takes one value; 0 or -EINVAL with a misuse() line, the filter as it was. */
+/* Each takes one value; 0 or < 0 and the filter as it was: a misuse() line, or a fail() line where what is
+ * named does not exist. */
 int filter_port(struct weir_trace_filter *f, const char *text);	     /* "80,8000-8999" */
 int filter_peer_port(struct weir_trace_filter *f, const char *text); /* the same */
 int filter_peer(struct weir_trace_filter *f, const char *text);	     /* address or prefix */

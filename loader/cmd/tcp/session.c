@@ -154,6 +154,21 @@ static bool wait_for_summary(struct session *s)
 				     : ticker_wait(&s->ticker);
 }
 
+/* The last one ends with the time that the user gave, however long it is; but what is left of that is no
+ * interval of its own when it is less than a tenth of one. False: nothing is left. */
+static bool begin_interval(struct session *s, double interval)
+{
+	double left = s->options.seconds - elapsed(s);
+
+	if (!s->options.seconds)
+		return true;
+	if (s->shown && left < interval / 10)
+		return false;
+	if (left < interval * 1.1)
+		ticker_start(&s->ticker, left > 0 ? left : 0);
+	return true;
+}
+
 /* Every interval what came in it. */
 static int show_intervals(struct session *s, double interval)
 {
@@ -163,7 +178,7 @@ static int show_intervals(struct session *s, double interval)
 	if (s->run.pinned)
 		json_decref(s->command->summary(&s->run, interval));
 	ticker_start(&s->ticker, interval);
-	while (!err && !is_over(s) && wait_for_summary(s)) {
+	while (!err && begin_interval(s, interval) && wait_for_summary(s)) {
 		if (s->run.pinned && !trace_is_pinned(&s->run))
 			return fail(-ENODEV, "'%s' collects no more: it was unpinned",
 				    s->command->tracer->name);
