@@ -2,12 +2,12 @@
 #include "life.h"
 
 #include <errno.h>
-#include <glob.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
+#include "loader/base/options.h"
 #include "loader/out/endpoint.h"
 #include "loader/out/out.h"
 #include "loader/trace/by.h"
@@ -16,6 +16,7 @@
 #include "loader/trace/rows.h"
 #include "loader/kernel/owners.h"
 #include "loader/kernel/snapshot.h"
+#include "shortcuts.h"
 #include "tcp_life.skel.h"
 #include "trace/abi/life.h"
 
@@ -34,18 +35,6 @@ const struct trace_hook life_hooks[LIFE_HOOKS] = {
 const void *life_elf(size_t *size)
 {
 	return tcp_life_bpf__elf_bytes(size);
-}
-
-/* Whatever the instance: sockets of other namespaces may be seen here. */
-static void say_what_passes_by(void)
-{
-	glob_t attached;
-
-	if (!glob(WEIR_BPFFS "/weir/*/sock/cgroups/*", GLOB_NOSORT, NULL, &attached)) {
-		notice("'weir sock' is attached: bytes that it short-cuts pass by TCP and are not "
-		       "counted here");
-		globfree(&attached);
-	}
 }
 
 struct elders {
@@ -80,7 +69,6 @@ int life_begun(struct trace_run *run)
 	struct owners *owners = NULL;
 	int err = e.map < 0 ? e.map : owners_read(&owners);
 
-	say_what_passes_by();
 	e.owners = owners;
 	if (!err)
 		err = snapshot_open(&snapshot, &run->about.config.filter, LIFE_STATES);
@@ -89,6 +77,14 @@ int life_begun(struct trace_run *run)
 	snapshot_close(snapshot);
 	owners_free(owners);
 	return err;
+}
+
+/* JSON of sums has it in each of them. */
+static int begun(struct trace_run *run)
+{
+	if (run->about.config.lines || !options.json)
+		shortcuts_tell();
+	return life_begun(run);
 }
 
 static void forget(struct trace_run *run)
@@ -105,7 +101,7 @@ const struct tracer tracer_life = {
 	.hook_count = LIFE_HOOKS,
 	.own_size = sizeof(struct own),
 	.elf = life_elf,
-	.begun = life_begun,
+	.begun = begun,
 	.forget = forget,
 };
 
@@ -205,6 +201,13 @@ json_t *life_row(struct trace_run *run, const void *event, size_t size)
 	return row;
 }
 
+json_t *life_rows(struct trace_run *run)
+{
+	(void)run;
+	shortcuts_tell();
+	return NULL;
+}
+
 /* ---- the summary ---- */
 
 static json_t *names_and_counts(const char *const *name, const __u64 *count, int n)
@@ -258,13 +261,15 @@ static json_t *rows_of(const struct counts *now, const struct counts *before)
 json_t *life_summary(struct trace_run *run, double seconds)
 {
 	struct own *own = run->own;
+	json_t *rows, *summary;
 	struct counts now;
-	json_t *rows;
 
 	if (counts_of(&now, run, "ended"))
 		return NULL;
 	rows = rows_of(&now, seconds ? &own->before : NULL);
 	counts_free(&own->before);
 	own->before = now;
-	return json_pack("{s:o}", "ports", by_sorted(rows, "connections_ended"));
+	summary = json_pack("{s:o}", "ports", by_sorted(rows, "connections_ended"));
+	shortcuts_tell_of(summary);
+	return summary;
 }

@@ -11,6 +11,8 @@
 extern const struct tracer tracer_life;
 
 json_t *life_row(struct trace_run *run, const void *event, size_t size);
+/* No lines, but what there is to say meanwhile. */
+json_t *life_rows(struct trace_run *run);
 json_t *life_summary(struct trace_run *run, double seconds);
 
 /* For tracers that are made of the same programs. */

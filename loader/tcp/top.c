@@ -8,6 +8,7 @@
 #include "life.h"
 #include "loader/base/error.h"
 #include "loader/trace/rows.h"
+#include "shortcuts.h"
 #include "top_sockets.h"
 
 #define ENDED_ROOM (16u << 20) /* bytes of events: 100000 ends between two times they are taken */
@@ -261,11 +262,14 @@ int top_meanwhile(struct trace_run *run)
 json_t *top_summary(struct trace_run *run, double seconds)
 {
 	struct own *own = run->own;
+	json_t *summary;
 	struct top_use *uses;
 	long count = top_sockets_look(own->sockets, &uses);
 
 	if (count < 0)
 		return NULL;
 	count = only_of(uses, count, run->about.config.filter.pid);
-	return summary_of(uses, count, by_of(run), seconds);
+	summary = summary_of(uses, count, by_of(run), seconds);
+	shortcuts_tell_of(summary);
+	return summary;
 }

@@ -53,6 +53,7 @@ int cmd_tcp_life(struct args *args)
 		.tracer = &tracer_life,
 		.line = &line,
 		.row = life_row,
+		.rows = life_rows,
 		.tables = &ports,
 		.table_count = 1,
 		.summary = life_summary,

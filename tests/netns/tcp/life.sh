@@ -12,6 +12,9 @@
 . tests/tcp/lib.sh
 # shellcheck source=../../tcp/talk.sh
 . tests/tcp/talk.sh
+# shellcheck source=../cgroup.sh
+. tests/cgroup.sh
+trap 'cgroups_remove; finish' EXIT
 pair
 WEIR_TIMEOUT=60
 judge() { # SIDE SAID LOG... [--older LOG]
@@ -161,6 +164,28 @@ check "of one connection" talk fd09::2 80 --mode client_rst
 wait "$tracing"
 says "have its ends, bytes, and who closed it" \
 	"passive +2\.00 kB +1\.01 kB .* peer +rst_received" cat "$SCRATCH/people"
+
+# ---- what passes by TCP ----
+
+shortcuts_told() { # FILE
+	grep -q "'weir sock' is attached" "$1"
+}
+
+cgroup_make "$RUN"
+check "it begins before anything is short-cut" trace_begin "$SCRATCH/people" -n "$host" tcp life
+if weir sock attach "$RUN" --no-tend >"$OUTPUT" 2>&1; then
+	check "it is said when something is" await 20 shortcuts_told "$SCRATCH/people.errors"
+	says "of sums" "'weir sock' is attached" weir tcp life -s -d 0.1
+	holds "in JSON, too" '.shortcut_active' weir -j tcp life -s -d 0.1
+	check "in the background" weir tcp life --pin
+	says "of what was collected" "'weir sock' is attached" weir tcp life --pinned
+	check "it ends" weir tcp life --unpin
+	says "where no pins are seen" "'weir sock' is attached" ip netns exec "$host" "$WEIR" tcp top -c 1
+	check "detached" weir sock detach --all
+else
+	skip "what is said of short-cut bytes" "this kernel has no short-cut"
+fi
+trace_finish "$tracing"
 refuses "a time that is none" 1 "min" tcp life --min soon
 refuses "a word that is none" 1 "fast" tcp life fast
 refuses "no process has this PID" 1 "pid" tcp life --pid 0
