@@ -83,10 +83,20 @@ static void check_pinned(struct doctor *d, const struct tracer_view *v)
 		report(d, name, OK, "collects, and has lost nothing");
 }
 
+/* Whatever changes something clears that away first. */
+static void report_half(struct doctor *d, const char *name)
+{
+	report(d, name, WARN,
+	       "half pinned by a command that was killed: its programs run for nobody");
+	advise(d, "%s tcp %s --pin", weir(d), name);
+}
+
 void doctor_pinned(struct doctor *d, const struct tracing_view *view)
 {
 	d->subject = "tcp";
 	for (int i = 0; i < view->count; i++)
 		if (view->tracer[i].pinned)
 			check_pinned(d, &view->tracer[i]);
+		else if (view->tracer[i].half)
+			report_half(d, view->tracer[i].tracer->name);
 }

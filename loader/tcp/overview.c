@@ -43,6 +43,7 @@ static void look(struct tracer_view *v, const struct instance *in)
 	if (!err)
 		err = trace_lost_read(&v->run, &v->lost);
 	v->pinned = !err || failure();
+	v->half = !v->pinned && trace_is_half_pinned(v->tracer, in);
 	if (!err)
 		return;
 	snprintf(v->broken, sizeof(v->broken), "%s", failure() ?: "");
@@ -150,6 +151,11 @@ static json_t *note(const struct tracer_view *v)
 
 	if (*v->broken)
 		return out_string(v->broken);
+	if (v->half)
+		return json_string(
+			"half pinned by a command that was killed: its programs run, and "
+			"nobody reads what they count; the next command that changes "
+			"something ends them");
 	for (int i = 0; i < v->tracer->hook_count && i < TRACER_HOOKS_MAX; i++)
 		if (v->lacks[i] && used < sizeof(text))
 			used += snprintf(text + used, sizeof(text) - used, "%s%s: %s, so no %s",

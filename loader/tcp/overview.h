@@ -20,6 +20,7 @@ struct tracer_view {
 	const char *lacks[TRACER_HOOKS_MAX]; /* of each hook, why it is not there; NULL: it is */
 	bool pinned;
 	char broken[512];     /* why the pinned one cannot be read, or "" */
+	bool half;	      /* a killed command has left a part of it */
 	struct trace_run run; /* the pinned one, unless it is broken */
 	struct trace_lost lost;
 };

@@ -144,6 +144,13 @@ static int note_links(struct trace_run *run)
 			err = note_link(run, entry->d_name + strlen(TRACE_LINK));
 	if (d)
 		closedir(d);
+	if (!err && run->program_count != (int)run->about.programs)
+		err = fail(
+			-EPROTO,
+			"'%s' has lost %d of its %u links, and does not count all since then; 'weir "
+			"tcp %s --unpin' ends it, '--pin' begins anew",
+			run->tracer->name, (int)run->about.programs - run->program_count,
+			run->about.programs, run->tracer->name);
 	return err;
 }
 
@@ -165,6 +172,12 @@ int trace_open_pinned(struct trace_run *run, const struct tracer *tracer, const 
 	if (err)
 		trace_end(run);
 	return err;
+}
+
+bool trace_is_half_pinned(const struct tracer *tracer, const struct instance *in)
+{
+	return in->exists && !access(directory(in, tracer), F_OK) &&
+	       access(instance_path(in, "tcp/%s/about", tracer->name), F_OK);
 }
 
 bool trace_is_pinned(const struct trace_run *run)

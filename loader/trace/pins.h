@@ -13,6 +13,8 @@ int trace_pin(struct trace_run *run, struct instance *in);
 /* Opens the one that is pinned, to be closed by trace_end(). -ENOENT without a fail() line: none is. */
 int trace_open_pinned(struct trace_run *run, const struct tracer *tracer,
 		      const struct instance *in);
+/* Whether a killed command has left a part of it, which is none. */
+bool trace_is_half_pinned(const struct tracer *tracer, const struct instance *in);
 /* Whether a run that was opened is the one that is pinned still. */
 bool trace_is_pinned(const struct trace_run *run);
 /* Detaches and forgets. -ENOENT without a fail() line: none is pinned. */

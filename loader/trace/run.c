@@ -104,11 +104,14 @@ static int load(struct trace_run *run)
 static int write_about(struct trace_run *run)
 {
 	int fd = trace_map(run, "about"), err;
+	struct bpf_program *program;
 	__u32 zero = 0;
 
 	if (fd < 0)
 		return fd;
 	run->about.schema = WEIR_TRACE_SCHEMA;
+	bpf_object__for_each_program (program, run->object)
+		run->about.programs += bpf_program__autoload(program);
 	run->about.started_ns = clock_now_ns();
 	err = bpf_map_update_elem(fd, &zero, &run->about, BPF_ANY);
 	return err ? fail(err, "cannot write the tracer's record: %s", strerror(-err)) : 0;

@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raise when a map, a key or a value of any tracer changes: pins of another number are refused. */
-#define WEIR_TRACE_SCHEMA 1
+#define WEIR_TRACE_SCHEMA 2
 
 #define WEIR_TRACE_RANGES  16 /* of ports in a filter */
 #define WEIR_CGROUP_LEVELS 16 /* from the root on, as far as filters look */
@@ -78,7 +78,7 @@ struct weir_trace_tally {
 /* Written before the first program is attached, and complete when a pinned tracer is. */
 struct weir_trace_about {
 	__u32 schema;
-	__u32 pad;
+	__u32 programs;	  /* how many are attached when it is complete */
 	__u64 started_ns; /* CLOCK_MONOTONIC */
 	struct weir_trace_config config;
 };

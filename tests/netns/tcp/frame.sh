@@ -130,6 +130,10 @@ holds "--summary: one document, with what was lost" \
 holds "-i: a document each" 'length == 3 and all(.[]; .seconds > 0.15 and .time)' \
 	documents tcp states -i 0.2 -c 3
 
+holds "-i and -d: the last interval ends with the time" \
+	'length == 2 and .[0].seconds >= 2 and .[1].seconds < 1.5 and (map(.seconds) | add) >= 2.9' \
+	documents tcp states -i 2 -d 3
+
 ends_with_its_reader() { # COMMAND of weir
 	timeout 60 env --default-signal=INT "$WEIR" -n "$host" "$@" 2>"$SCRATCH/errors" |
 		head -n 2 >"$SCRATCH/head" &
@@ -237,11 +241,6 @@ table() {
 		--pid|--pid nginx
 		--pid|--pid 99999999999999999999
 		'--netns' needs a value|--netns
-		no such namespace|--netns nosuch
-		no such process|--netns 4194304
-		no such namespace|--netns /nosuch
-		not a network namespace|--netns /etc/passwd
-		not a network namespace|--netns /proc/self/ns/mnt
 		'--cgroup' needs a value|--cgroup
 		only one|--cgroup $RUN/outer --cgroup $RUN/other
 		IPv4 and of IPv6|-4 -6
@@ -292,7 +291,21 @@ while IFS='|' read -r pattern words; do
 		refuses "the same to be pinned" 1 "$pattern" tcp states --pin $words
 done < <(table)
 refuses "an empty namespace" 1 "netns" tcp states --netns ''
-refuses "a cgroup that is none" 2 "none of that name" tcp states --cgroup "$RUN/nosuch"
+# What is named does not exist: the command is well written.
+while IFS='|' read -r pattern words; do
+	# shellcheck disable=SC2086
+	refuses "tcp states $words" 2 "$pattern" tcp states $words
+	# shellcheck disable=SC2086
+	refuses "the same to be pinned" 2 "$pattern" tcp states --pin $words
+done <<-EOF
+	no such namespace|--netns nosuch
+	no such process|--netns 4194304
+	no such namespace|--netns /nosuch
+	not a network namespace|--netns /etc/passwd
+	not a network namespace|--netns /proc/self/ns/mnt
+	none of that name|--cgroup $RUN/nosuch
+	that is no cgroup|--cgroup /etc
+EOF
 refuses "a command that is none" 1 "no command 'tcp frob'" tcp frob
 refuses "show" 1 "'frob' is not expected" tcp show frob
 refuses "show -d alone" 1 "overhead is missing" tcp show -d 1
@@ -393,7 +406,18 @@ echo "# half pinned: $half times"
 weir tcp states --pin >"$OUTPUT"
 rm "$(pins_of "$host")/tcp/states/about"
 equal "half of a tracer is none" "" "$(pinned_ones)"
+holds "show says what it is" '.tracers[] | select(.tracer == "states") | .note | test("half pinned")' \
+	weir -j tcp show
 check "and goes with the next command that changes something" weir rule flush
+check "nothing is left" no_pins
+
+# A link that somebody has removed.
+weir tcp states --pin >"$OUTPUT"
+find "$(pins_of "$host")/tcp/states" -name 'link_*' -delete
+refuses "one without its links tells nothing" 2 "lost [0-9]+ of its [0-9]+ links" tcp states --pinned
+holds "show says so" '.tracers[] | select(.tracer == "states") | .pinned and (.note | test("--unpin"))' \
+	weir -j tcp show
+check "it can be unpinned" weir tcp states --unpin
 check "nothing is left" no_pins
 
 # What another weir has pinned, in an instance that has something else.

@@ -103,6 +103,15 @@ static void no_cgroup(void **state)
 		       "mount -t cgroup2");
 }
 
+static void pinned_half(void **state)
+{
+	(void)state;
+	healthy();
+	view.tracer[0].half = true;
+	doctor_pinned(&doctor, &view);
+	assert_finding(0, "warn", "near", "half pinned", "tcp near --pin");
+}
+
 static void pinned_well(void **state)
 {
 	(void)state;
@@ -152,10 +161,11 @@ static void pinned_by_another(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(everything_runs),    cmocka_unit_test(one_does_not_run),
-		cmocka_unit_test(an_older_kernel),    cmocka_unit_test(no_cgroup),
-		cmocka_unit_test(pinned_well),	      cmocka_unit_test(pinned_and_full),
-		cmocka_unit_test(pinned_and_missing), cmocka_unit_test(pinned_by_another),
+		cmocka_unit_test(everything_runs),   cmocka_unit_test(one_does_not_run),
+		cmocka_unit_test(an_older_kernel),   cmocka_unit_test(no_cgroup),
+		cmocka_unit_test(pinned_half),	     cmocka_unit_test(pinned_well),
+		cmocka_unit_test(pinned_and_full),   cmocka_unit_test(pinned_and_missing),
+		cmocka_unit_test(pinned_by_another),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
