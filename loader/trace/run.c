@@ -50,6 +50,26 @@ int trace_resize(const struct trace_run *run, const char *map, __u32 entries)
 		   : 0;
 }
 
+__u32 trace_room(__u32 wanted, __u32 bytes, int cpus)
+{
+	__u64 entry = ((__u64)bytes + 7) / 8 * 8 * cpus, most = entry ? TRACE_ROOM / entry : wanted;
+
+	return most < 1 ? 1 : most < wanted ? most : wanted;
+}
+
+static int bound_maps(const struct trace_run *run)
+{
+	int cpus = libbpf_num_possible_cpus(), err = cpus < 0 ? cpus : 0;
+	struct bpf_map *map;
+
+	bpf_object__for_each_map (map, run->object)
+		if (!err && bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH)
+			err = trace_resize(run, bpf_map__name(map),
+					   trace_room(bpf_map__max_entries(map),
+						      bpf_map__value_size(map), cpus));
+	return err;
+}
+
 /* ---- begin ---- */
 
 static const struct trace_hook *hook_of(const struct tracer *tracer, const char *section)
@@ -88,10 +108,11 @@ static int leave_out(const struct tracer *tracer, struct bpf_object *object)
 static int load(struct trace_run *run)
 {
 	struct weir_trace_config *config = trace_rodata(run);
-	int err = 0;
+	int err;
 
 	*config = run->about.config;
-	if (!config->lines)
+	err = bound_maps(run);
+	if (!err && !config->lines)
 		err = trace_resize(run, "events", sysconf(_SC_PAGESIZE));
 	if (err)
 		return err;

@@ -29,6 +29,7 @@ struct trace_run;
 #define TRACE_LINK     "link_" /* and the program's name: how links are pinned */
 #define TRACE_PROGRAMS 12
 #define TRACE_MAPS     16
+#define TRACE_ROOM     (32u << 20) /* bytes */
 
 struct tracer {
 	const char *name;    /* of the command and of the pins: "states" */
@@ -81,6 +82,10 @@ void trace_end(struct trace_run *run);
 void *trace_rodata(const struct trace_run *run);
 void trace_want(const struct trace_run *run, const char *program, bool wanted);
 int trace_resize(const struct trace_run *run, const char *map, __u32 entries);
+
+/* How many of the entries that are wanted a hash may have that keeps so many bytes of each for every CPU: it
+ * takes at most TRACE_ROOM, or what one entry takes. trace_start() keeps to it. */
+__u32 trace_room(__u32 wanted, __u32 bytes, int cpus);
 
 /* Of a map of this name, -1 with a fail() line when there is none. The run's own. */
 int trace_map(struct trace_run *run, const char *name);
