@@ -12,7 +12,7 @@
 . tests/tcp/lib.sh
 # shellcheck source=../../tcp/talk.sh
 . tests/tcp/talk.sh
-# shellcheck source=../cgroup.sh
+# shellcheck source=../../cgroup.sh
 . tests/cgroup.sh
 trap 'cgroups_remove; finish' EXIT
 pair
