@@ -21,7 +21,7 @@
 #define DONE	     2 /* as many lines as the user wanted; OUT_CLOSED is 1 */
 
 static const struct column columns[] = {
-	COLUMN("time", "Time", UNIT_TEXT, .width = 27),
+	COLUMN("time", "Time", UNIT_CLOCK, .width = 15),
 	COLUMN("device", "Device", UNIT_TEXT, .width = 8),
 	COLUMN("role", "Role", UNIT_TEXT, .width = 6),
 	COLUMN("client", "Client", UNIT_TEXT, .width = 21),

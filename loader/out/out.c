@@ -28,6 +28,7 @@ static struct style terminal_style(int *height)
 		return style;
 	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size)) {
 		style.width = size.ws_col;
+		style.fold = size.ws_col;
 		*height = size.ws_row;
 	}
 	style.colour = !(no_colour && *no_colour) && term && strcmp(term, "dumb");

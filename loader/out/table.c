@@ -3,10 +3,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CELL	    512
 #define GAP	    "  "
 #define NOTE_INDENT 6
+#define FOLD_INDENT 4
 
 #define BOLD   "\033[1m"
 #define FAINT  "\033[2m"
@@ -67,9 +69,26 @@ static void join(char out[CELL], const json_t *array)
 		strcpy(out, "-");
 }
 
+static void format_clock(char out[CELL], const char *utc)
+{
+	struct tm tm = {0}, local;
+	const char *fraction = strptime(utc, "%Y-%m-%dT%H:%M:%S", &tm);
+	time_t then;
+
+	if (!fraction) {
+		snprintf(out, CELL, "%s", utc);
+		return;
+	}
+	then = timegm(&tm);
+	strftime(out, CELL, "%H:%M:%S", localtime_r(&then, &local));
+	strncat(out, fraction, strcspn(fraction, "Z"));
+}
+
 static void format_cell(char out[CELL], const struct column *column, const json_t *value)
 {
-	if (json_is_string(value) && *json_string_value(value))
+	if (json_is_string(value) && column->unit == UNIT_CLOCK)
+		format_clock(out, json_string_value(value));
+	else if (json_is_string(value) && *json_string_value(value))
 		snprintf(out, CELL, "%s", json_string_value(value));
 	else if (json_is_boolean(value))
 		strcpy(out, json_is_true(value) ? "yes" : "no");
@@ -100,7 +119,8 @@ static const char *colour_of(const struct column *column, const json_t *value, c
 static bool right_aligned(const struct column *column)
 {
 	return column->align == ALIGN_RIGHT ||
-	       (column->align == ALIGN_AUTO && column->unit != UNIT_TEXT);
+	       (column->align == ALIGN_AUTO && column->unit != UNIT_TEXT &&
+		column->unit != UNIT_CLOCK);
 }
 
 /* The part of path behind "group.", or NULL when it does not lead into the group. */
@@ -207,20 +227,52 @@ static void end_line(struct cursor *c)
 	c->at = c->pending = 0;
 }
 
-static void print_titles(struct cursor *c, const struct table *table, const int *widths)
+/* The column behind those on the line that begins with column `from`: there is one at least. */
+static int line_end(const struct cursor *c, const struct table *table, const int *widths, int from)
 {
-	for (int i = 0; i < table->count; i++)
-		put_aligned(c, table->columns[i].title, BOLD, right_aligned(&table->columns[i]),
-			    widths[i]);
-	end_line(c);
+	int at = from ? FOLD_INDENT : 0, i = from;
+
+	if (!c->style.fold)
+		return table->count;
+	for (; i < table->count; i++) {
+		at += widths[i];
+		if (i > from && at > c->style.width)
+			break;
+		at += strlen(GAP);
+	}
+	return i;
 }
 
-static void print_line(struct cursor *c, const struct table *table, const int *widths,
-		       const struct line *line)
+static void print_titles(struct cursor *c, const struct table *table, const int *widths)
+{
+	for (int i = 0, end; i < table->count;) {
+		end = line_end(c, table, widths, i);
+		c->pending = i ? FOLD_INDENT : 0;
+		for (; i < end; i++)
+			put_aligned(c, table->columns[i].title, BOLD,
+				    right_aligned(&table->columns[i]), widths[i]);
+		end_line(c);
+	}
+}
+
+static bool says_nothing(const struct table *table, int from, int to, const struct line *line)
 {
 	char text[CELL];
 
-	for (int i = 0; i < table->count; i++) {
+	for (int i = from; i < to; i++) {
+		cell_text(text, table, i, line);
+		if (*text && strcmp(text, "-"))
+			return false;
+	}
+	return true;
+}
+
+static void print_cells(struct cursor *c, const struct table *table, const int *widths,
+			const struct line *line, int from, int to)
+{
+	char text[CELL];
+
+	for (int i = from; i < to; i++) {
 		const struct column *column = &table->columns[i];
 		bool blank;
 		const json_t *value = cell_value(table, column, line, &blank);
@@ -230,6 +282,18 @@ static void print_line(struct cursor *c, const struct table *table, const int *w
 			    widths[i]);
 	}
 	end_line(c);
+}
+
+static void print_line(struct cursor *c, const struct table *table, const int *widths,
+		       const struct line *line)
+{
+	for (int from = 0, to; from < table->count; from = to) {
+		to = line_end(c, table, widths, from);
+		if (from && says_nothing(table, from, to, line))
+			continue;
+		c->pending = from ? FOLD_INDENT : 0;
+		print_cells(c, table, widths, line, from, to);
+	}
 }
 
 /* Text below a row is for copying, commands for example: it is better wrapped than cut. */

@@ -65,6 +65,7 @@ struct table {
 
 struct style {
 	int width; /* cut lines here; 0: never */
+	bool fold; /* columns that do not fit go on in lines below, and only what is wider is cut */
 	bool colour;
 };
 

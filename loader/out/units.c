@@ -86,7 +86,8 @@ const char *unit_format(char out[UNIT_ROOM], enum unit unit, double value)
 		return out;
 	}
 	switch (unit) {
-	case UNIT_TEXT: snprintf(out, UNIT_ROOM, "%.12g", value); break;
+	case UNIT_TEXT:
+	case UNIT_CLOCK: snprintf(out, UNIT_ROOM, "%.12g", value); break;
 	case UNIT_NUMBER: snprintf(out, UNIT_ROOM, "%.0f", value); break;
 	case UNIT_COUNT:
 		if (value < 99999.5)

@@ -10,6 +10,7 @@
 
 enum unit {
 	UNIT_TEXT,    /* as it is */
+	UNIT_CLOCK,   /* from a time as JSON has it: 17:03:02.123456, local */
 	UNIT_NUMBER,  /* all digits: ports, identifiers */
 	UNIT_COUNT,   /* 99999, 12.3M */
 	UNIT_BYTES,   /* 812 B, 1.20 GB */

@@ -10,7 +10,7 @@
 #include "session.h"
 
 static const struct column line_columns[] = {
-	COLUMN("time", "Time", UNIT_TEXT, .width = 27),
+	COLUMN("time", "Time", UNIT_CLOCK, .width = 15),
 	COLUMN("pid", "PID", UNIT_NUMBER, .width = 7),
 	COLUMN("comm", "Comm", UNIT_TEXT, .width = 12),
 	COLUMN("role", "Role", UNIT_TEXT, .width = 7),

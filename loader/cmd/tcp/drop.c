@@ -6,7 +6,7 @@
 #include "session.h"
 
 static const struct column line_columns[] = {
-	COLUMN("time", "Time", UNIT_TEXT, .width = 27),
+	COLUMN("time", "Time", UNIT_CLOCK, .width = 15),
 	COLUMN("source", "Source", UNIT_TEXT, .width = 8),
 	COLUMN("packets", "Packets", UNIT_COUNT),
 	COLUMN("direction", "Dir", UNIT_TEXT),

@@ -7,7 +7,7 @@
 #include "session.h"
 
 static const struct column line_columns[] = {
-	COLUMN("time", "Time", UNIT_TEXT, .width = 27),
+	COLUMN("time", "Time", UNIT_CLOCK, .width = 15),
 	COLUMN("listener", "Listener", UNIT_TEXT, .width = 18),
 	COLUMN("client", "Client", UNIT_TEXT, .width = 21),
 	COLUMN("accept_queue", "Accept", UNIT_NUMBER, .width = 6),

@@ -183,6 +183,34 @@ static void test_table_cut(void **state)
 	assert_renders(&devices, json, (struct style){.width = 1}, "…\n…\n");
 }
 
+static void test_table_fold(void **state)
+{
+	const char *json = "{\"devices\":[{\"name\":\"a\",\"rate\":{\"packets_per_second\":1},"
+			   "\"flags\":\"up\"},{\"name\":\"b\"}]}";
+
+	(void)state;
+	assert_renders(&devices, json, (struct style){.width = 20, .fold = true},
+		       "Device   Rate  Flags\na       1 pps  up\nb           -  -\n");
+	assert_renders(&devices, json, (struct style){.width = 19, .fold = true},
+		       "Device   Rate\n    Flags\na       1 pps\n    up\nb           -\n");
+	assert_renders(&devices, json, (struct style){.width = 8, .fold = true},
+		       "Device\n     Ra…\n    Fla…\na\n    1 p…\n    up\nb\n");
+}
+
+/* The same text in every time zone but for the hours. */
+static void test_table_clock(void **state)
+{
+	static const struct column columns[] = {COLUMN("time", "Time", UNIT_CLOCK)};
+	static const struct table table = {COLUMNS(columns)};
+
+	(void)state;
+	setenv("TZ", "UTC-5:30", 1);
+	assert_renders(&table,
+		       "[{\"time\":\"2026-03-01T20:15:59.000042Z\"},{\"time\":\"soon\"},{}]",
+		       (struct style){0}, "Time\n01:45:59.000042\nsoon\n-\n");
+	unsetenv("TZ");
+}
+
 static void test_table_disarms_names(void **state)
 {
 	(void)state;
@@ -414,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_units),	    cmocka_unit_test(test_units_keep_order),
 		cmocka_unit_test(test_table),	    cmocka_unit_test(test_table_colour),
 		cmocka_unit_test(test_table_cut),   cmocka_unit_test(test_table_disarms_names),
+		cmocka_unit_test(test_table_fold),  cmocka_unit_test(test_table_clock),
 		cmocka_unit_test(test_table_group), cmocka_unit_test(test_table_note),
 		cmocka_unit_test(test_table_list),  cmocka_unit_test(test_table_most),
 		cmocka_unit_test(test_show),	    cmocka_unit_test(test_stream),
