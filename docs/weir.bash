@@ -6,8 +6,7 @@
 _weir_protocols="tcp udp icmp icmp6 sctp dccp udplite gre esp ah arp"
 _weir_actions="drop pass limit redirect"
 _weir_fields="src dst proto sport dport dev"
-_weir_tcp_options="--port --peer --peer-port --pid --cgroup --netns -4 -6 -i -d -c --overhead"
-_weir_tcp_options+=" --pin --pinned --unpin"
+_weir_tcp_options="--port --peer --peer-port --cgroup --netns -4 -6 -i -d -c --overhead"
 _weir_service_options="affinity udp mss source idle flows slots"
 
 # The commands of an object, none if it is a command by itself.
@@ -247,6 +246,8 @@ _weir_arguments() { # OBJECT COMMAND FIRST NETNS
 		*--port | *--peer | *--peer-port | *--pid | *--min | *--rows | *-[idc]) return ;;
 		esac
 		_weir_unused "$first" $_weir_tcp_options
+		[[ $2 == top ]] || _weir_unused "$first" --pin --pinned --unpin
+		[[ $2 == @(rtt|drop|queue|port) ]] || _weir_unused "$first" --pid
 		case $2 in
 		states | life) _weir_unused "$first" --min -s ;;
 		connect) _weir_unused "$first" --min --role -s ;;

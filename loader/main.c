@@ -120,7 +120,7 @@ static void print_commands(FILE *to, const char *object)
 		return;
 	fputs("  FILTER of weir tcp: --port LIST, --peer CIDR, --peer-port LIST, --pid PID,\n"
 	      "        --cgroup CGROUP, --netns NAME, -4, -6; but for show, each understands\n"
-	      "        --overhead, and --pin, --pinned, --unpin to collect in the background\n",
+	      "        --overhead, and but for top --pin, --pinned, --unpin to collect in the background\n",
 	      to);
 }
 

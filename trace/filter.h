@@ -31,12 +31,18 @@ static __always_inline __u32 peer_mask(unsigned int i)
 	return bits <= 0 ? 0 : bits >= 32 ? ~0u : bpf_htonl(~0u << (32 - bits));
 }
 
-static __always_inline bool wanted_peer(const struct weir_ends *e)
+static __always_inline bool wanted_peer_address(const struct weir_ends *e)
 {
 	for (unsigned int i = 0; i < 4; i++)
 		if ((e->remote[i] ^ config.filter.peer[i]) & peer_mask(i))
 			return false;
-	return in_ranges(config.filter.peer_port, config.filter.peer_ranges, e->remote_port);
+	return true;
+}
+
+static __always_inline bool wanted_peer(const struct weir_ends *e)
+{
+	return wanted_peer_address(e) &&
+	       in_ranges(config.filter.peer_port, config.filter.peer_ranges, e->remote_port);
 }
 
 static __always_inline bool wanted_port(const struct weir_ends *e)

@@ -219,6 +219,8 @@ static __always_inline bool wanted_drop(const struct weir_ends *e, const struct 
 
 	if (config.filter.family && e->family != config.filter.family)
 		return false;
+	if (!wanted_peer_address(e))
+		return false;
 	if (e->local_port || e->remote_port) {
 		if (!wanted_port(e) || !wanted_peer(e))
 			return false;

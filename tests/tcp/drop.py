@@ -14,6 +14,7 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 NAMES = {"F": FIN, "S": SYN, "R": RST, "P": PSH, "A": ACK}
 SO_ATTACH_FILTER = 26
 ETH_P_ALL = 3
+UNKNOWN_PROTOCOL = 253  # for experiments
 
 
 def checksum(data):
@@ -61,6 +62,13 @@ def segments(a):
         if i % 64 == 63:
             time.sleep(0.001)
     print(a.count)
+
+
+def unknown(a):
+    """Packets of a protocol that nobody speaks."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, UNKNOWN_PROTOCOL) as s:
+        for _ in range(a.count):
+            send(s, a.host, b"of no use")
 
 
 def on_term():
@@ -132,6 +140,11 @@ def main():
     v.add_argument("--source", required=True)
     v.add_argument("--flags", default="S")
     v.add_argument("--bad", action="store_true", help="with a wrong checksum")
+
+    v = verbs.add_parser("unknown")
+    v.set_defaults(run=unknown)
+    v.add_argument("host")
+    v.add_argument("count", type=int)
 
     v = verbs.add_parser("listen")
     v.set_defaults(run=listen)

@@ -77,6 +77,7 @@ int cmd_tcp_drop(struct args *args)
 		.summary = drop_summary,
 		.option = option,
 		.settings = &settings,
+		.left_out = "drops are left out, as their socket, ports or namespace are not known",
 		.no_pid = "a packet is dropped by whatever runs then, not by the process it is for",
 	};
 

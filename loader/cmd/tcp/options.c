@@ -115,6 +115,13 @@ static int take(struct tcp_options *o, const struct tcp_command *command, struct
 	return 0;
 }
 
+double tcp_options_interval(const struct tcp_options *o, const struct tcp_command *command)
+{
+	bool once = o->summary || o->pinning == PINNED;
+
+	return o->interval ?: once ? 0 : command->interval;
+}
+
 /* What says nothing in the mode that was chosen is a mistake, not something to pass over. */
 static int check(const struct tcp_options *o, const struct tcp_command *command)
 {
@@ -143,7 +150,7 @@ static int check(const struct tcp_options *o, const struct tcp_command *command)
 	if (o->lines && (o->summary || o->interval || o->pinning))
 		return misuse("--lines shows what happens when it happens: -i, --summary and "
 			      "--pin belong to summaries");
-	if (o->count && o->summary && !o->interval)
+	if (o->count && !tcp_options_lines(o, command) && !tcp_options_interval(o, command))
 		return misuse("-c counts summaries here: how far apart says -i");
 	return 0;
 }

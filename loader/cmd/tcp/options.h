@@ -31,6 +31,8 @@ struct tcp_options {
 int tcp_options_parse(struct tcp_options *o, const struct tcp_command *command, struct args *args);
 /* Lines, or summaries. */
 bool tcp_options_lines(const struct tcp_options *o, const struct tcp_command *command);
+/* Seconds between summaries; 0: there is one, at the end. */
+double tcp_options_interval(const struct tcp_options *o, const struct tcp_command *command);
 void tcp_options_close(struct tcp_options *o);
 
 /* For tcp_command.option: --by, where the settings begin with struct weir_by. */

@@ -103,6 +103,12 @@ static int show_lines(struct session *s)
 
 /* ---- summaries ---- */
 
+/* Between what is shown for people, once something was. */
+static int show_gap(const struct session *s)
+{
+	return s->shown && !options.json ? out_text("%s", "") : 0;
+}
+
 static int show_time(double seconds)
 {
 	char text[32];
@@ -124,7 +130,7 @@ static int show_summary(struct session *s, double seconds, double since)
 	if (!summary)
 		return failure() ? -EIO : fail(-ENOMEM, "out of memory");
 	if (seconds)
-		err = show_time(seconds);
+		err = show_gap(s) ?: show_time(seconds);
 	if (!err)
 		err = trace_lost_read(&s->run, &l);
 	lost = err ? NULL : trace_lost_json(&l);
@@ -215,7 +221,8 @@ static void say_what_was_lost(struct session *s)
 		return;
 	}
 	/* A summary has it already. */
-	if (options.json && s->lines && (lost.events_lost || lost.records_full || lost.missed))
+	if (options.json && s->lines &&
+	    (lost.events_lost || lost.records_full || lost.unknown || lost.missed))
 		out_show(json_pack("{s:o}", "lost", trace_lost_json(&lost)), NULL, 0);
 	if (lost.events_lost)
 		notice("%llu events came faster than they could be shown and are missing",
@@ -223,6 +230,8 @@ static void say_what_was_lost(struct session *s)
 	if (lost.records_full)
 		notice("%llu times a map had no room: what it would have held is not counted",
 		       lost.records_full);
+	if (lost.unknown && s->command->left_out)
+		notice("%llu %s", lost.unknown, s->command->left_out);
 	if (lost.missed)
 		notice("%llu events were missed, as they interrupted the program that counts them",
 		       lost.missed);
@@ -244,19 +253,17 @@ static int show_overhead(struct session *s, const struct overhead *o)
 {
 	json_t *cost = overhead_json(o, &s->run, elapsed(s));
 
-	return cost	   ? out_show(json_pack("{s:o}", "overhead", cost), &overhead_table, 1)
-	       : failure() ? -EIO
-			   : fail(-ENOMEM, "out of memory");
+	if (!cost)
+		return failure() ? -EIO : fail(-ENOMEM, "out of memory");
+	return show_gap(s) ?: out_show(json_pack("{s:o}", "overhead", cost), &overhead_table, 1);
 }
 
 static int show(struct session *s)
 {
-	double interval = s->options.interval;
+	double interval = tcp_options_interval(&s->options, s->command);
 	struct overhead cost = {.stats = -1};
 	int err = 0;
 
-	if (!interval && !s->options.summary && !s->run.pinned)
-		interval = s->command->interval;
 	s->lines = tcp_options_lines(&s->options, s->command);
 	s->stream.table = s->command->line;
 	ticker_start(&s->ticker, POLL_SECONDS);

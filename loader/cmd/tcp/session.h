@@ -36,10 +36,11 @@ struct tcp_command {
 	/* Takes an option of its own: 1, or TCP_OPTION_COLLECTS when it decides what is collected, so
 	 * that it belongs to --pin as filters do, or TCP_OPTION_SHOWS when it belongs to --pinned; 0 when it is not one; < 0 with a misuse() line. */
 	int (*option)(void *settings, struct args *args);
-	void *settings;		    /* becomes run->settings */
-	bool min;		    /* --min is understood */
-	bool summary_first;	    /* there are lines, but only for who asks with --lines */
-	const char *no_pid;	    /* why --pid is not possible; NULL: it is */
+	void *settings;	      /* becomes run->settings */
+	bool min;	      /* --min is understood */
+	bool summary_first;   /* there are lines, but only for who asks with --lines */
+	const char *left_out; /* what is not known is not shown, and this says so behind a number */
+	const char *no_pid;   /* why --pid is not possible; NULL: it is */
 	const char *no_pid_counted; /* the same, where nothing but counts is kept */
 };
 

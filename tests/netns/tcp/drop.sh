@@ -314,13 +314,21 @@ test_filters() {
 	untrace "${pids[@]}"
 	equal "filters: port, peer, family, another namespace (which gets RSTs), the peer's port" "40 30 30 30 40 15" \
 		"$(for name in port81 peer four six elsewhere sports; do summed $name '.source == "kernel"'; done | xargs)"
+	trace itspeer --all --peer 10.9.0.1
+	pids=("$tracer")
+	trace nobody --all --peer 10.9.0.9
+	pids+=("$tracer")
+	inside "$client" python3 "$DROP" unknown 10.9.0.2 4
+	untrace "${pids[@]}"
+	equal "--peer is about packets without ports, too" "4 0" "$(lines itspeer '.protocol == "253"') $(lines \
+		nobody '.protocol == "253"')"
 	refuses "a process" 1 "^weir: --pid: .*not by the process" tcp drop --pid 1
 	refuses "an unknown word" 1 "'--stacks' is not expected" tcp drop --stacks
 	refuses "--pinned with nothing pinned" 2 "'drop' does not collect" tcp drop --pinned
 }
 
 test_cgroup() {
-	local log=$SCRATCH/log.deaf deaf
+	local log=$SCRATCH/log.deaf deaf summary
 	if ! cgroup_make "$RUN/inner" 2>/dev/null; then
 		skip "a cgroup" "no cgroup2"
 		return
@@ -330,13 +338,18 @@ test_cgroup() {
 	deaf=$!
 	await 20 grep -q ready "$log"
 	trace cgroup -s --cgroup "$(cgroup_path "$RUN")"
+	summary=$tracer
+	trace cgroup_lines --cgroup "$(cgroup_path "$RUN")"
 	segments 10.9.0.2 90 8
 	segments 10.9.0.2 81 3
-	untrace $tracer
+	untrace "$summary" $tracer
 	equal "a cgroup: the drops of its sockets" "8 8" "$(summed cgroup true) $(summed cgroup \
 		'.reason == "SOCKET_FILTER"')"
 	check "those of no socket cannot be told, and are counted" jq -es '.[0].lost.unknown >= 3' \
 		"$SCRATCH/cgroup"
+	check "lines end with that number, too" jq -es 'length == 9 and .[-1].lost.unknown >= 3' \
+		"$SCRATCH/cgroup_lines"
+	check "of which people are told" grep -q "drops are left out" "$SCRATCH/cgroup_lines.said"
 	kill "$deaf"
 	wait "$deaf" 2>/dev/null
 	cgroups_remove

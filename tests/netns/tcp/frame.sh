@@ -290,6 +290,10 @@ while IFS='|' read -r pattern words; do
 	[[ $words = *pin* || $words = -s* ]] ||
 		refuses "the same to be pinned" 1 "$pattern" tcp states --pin $words
 done < <(table)
+for words in rtt port "states -s" "life --pinned"; do
+	# shellcheck disable=SC2086
+	refuses "$words -c 2, which is one summary" 1 "how far apart says -i" tcp $words -c 2
+done
 refuses "an empty namespace" 1 "netns" tcp states --netns ''
 # What is named does not exist: the command is well written.
 while IFS='|' read -r pattern words; do
