@@ -195,6 +195,15 @@ struct tcp_sock {
 	__u32 tlp_high_seq;
 };
 
+/* In sk_buff.cb where it is TCP that looks. */
+struct tcp_skb_cb {
+	__u32 seq;
+	__u32 end_seq;
+	__u16 tcp_gso_segs;
+	__u16 tcp_flags; /* of 8 bits on older kernels */
+	__u8 sacked;
+};
+
 struct inet_timewait_sock {
 	struct sock_common __tw_common;
 	volatile unsigned char tw_substate;

@@ -19,6 +19,7 @@ struct dst_entry {
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
+	char cb[48];
 	unsigned long _skb_refdst;
 	int skb_iif;
 	__be16 protocol;

@@ -77,6 +77,16 @@ static __always_inline bool is_full(const struct sock *listener)
 	return listener->sk_ack_backlog > listener->sk_max_ack_backlog;
 }
 
+/* Once the peer has closed the kernel drops ACKs that it has used, as if they were data. */
+static __always_inline bool is_used_ack(const struct sk_buff *skb, __u8 state)
+{
+	const struct tcp_skb_cb *cb = (void *)__builtin_preserve_access_index(&skb->cb);
+
+	if (state != TCP_CLOSE_WAIT && state != TCP_CLOSING && state != TCP_LAST_ACK)
+		return false;
+	return BPF_CORE_READ(cb, seq) == BPF_CORE_READ(cb, end_seq);
+}
+
 /* Where the reason alone is not the truth, see enum weir_drop_cause. */
 static __always_inline __u16 cause_of(const __u64 *ctx, __u32 reason)
 {
@@ -93,13 +103,17 @@ static __always_inline __u16 cause_of(const __u64 *ctx, __u32 reason)
 	state = sk->__sk_common.skc_state; /* 0: there is none */
 	if (state == TCP_LISTEN && is_full(sk))
 		return WEIR_DROP_ACCEPT_QUEUE_FULL;
-	return state == TCP_TIME_WAIT && reason == settings.not_specified ? WEIR_DROP_TIME_WAIT
-									  : WEIR_DROP_NO_CAUSE;
+	if (reason != settings.not_specified)
+		return WEIR_DROP_NO_CAUSE;
+	if (state == TCP_TIME_WAIT)
+		return WEIR_DROP_TIME_WAIT;
+	return is_used_ack((const struct sk_buff *)ctx[0], state) ? WEIR_DROP_ACK_USED
+								  : WEIR_DROP_NO_CAUSE;
 }
 
 static __always_inline bool is_benign(const struct weir_drop_kind *kind)
 {
-	return kind->cause == WEIR_DROP_TIME_WAIT ||
+	return kind->cause == WEIR_DROP_TIME_WAIT || kind->cause == WEIR_DROP_ACK_USED ||
 	       (kind->reason < 256 && settings.benign[kind->reason / 64] >> kind->reason % 64 & 1);
 }
 

@@ -13,15 +13,6 @@ struct sk_buff {
 	char cb[48];
 };
 
-/* In sk_buff.cb of what TCP sends. */
-struct tcp_skb_cb {
-	__u32 seq;
-	__u32 end_seq;
-	__u16 tcp_gso_segs;
-	__u16 tcp_flags; /* of 8 bits on older kernels */
-	__u8 sacked;
-};
-
 #pragma clang attribute pop
 
 #define FIN 0x01

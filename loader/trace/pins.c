@@ -84,21 +84,25 @@ static int pin_all(struct trace_run *run, const char *dir)
 	return err ? err : pin_as(trace_map(run, "about"), dir, "", "about");
 }
 
-int trace_pin(struct trace_run *run, struct instance *in)
+int trace_not_pinned(const struct tracer *tracer, const struct instance *in)
 {
 	struct weir_trace_about about;
-	char dir[PATH_MAX];
-	int err;
+	int err = read_about(in, tracer, &about);
 
-	snprintf(dir, sizeof(dir), "%s", directory(in, run->tracer));
-	err = read_about(in, run->tracer, &about);
 	if (!err)
 		return fail(
 			-EEXIST,
 			"'%s' collects in the background already; 'weir tcp %s --unpin' ends it",
-			run->tracer->name, run->tracer->name);
-	if (err != -ENOENT)
-		return err;
+			tracer->name, tracer->name);
+	return err == -ENOENT ? 0 : err;
+}
+
+int trace_pin(struct trace_run *run, struct instance *in)
+{
+	char dir[PATH_MAX];
+	int err;
+
+	snprintf(dir, sizeof(dir), "%s", directory(in, run->tracer));
 	err = pin_mkdir(instance_path(in, "tcp"));
 	if (!err)
 		err = pin_mkdir(dir);

@@ -7,8 +7,9 @@
 
 /* Ends what a killed command left half pinned: attach_open() begins with this. */
 int trace_mend(struct instance *in);
-/* Pins a run that has begun. One that is pinned already is -EEXIST with a fail() line. When it fails
- * nothing stays pinned. */
+/* 0, or < 0 with a fail() line: one is pinned already (-EEXIST), or one of another schema. */
+int trace_not_pinned(const struct tracer *tracer, const struct instance *in);
+/* Pins a run that has begun, and that is not pinned. When it fails nothing stays pinned. */
 int trace_pin(struct trace_run *run, struct instance *in);
 /* Opens the one that is pinned, to be closed by trace_end(). -ENOENT without a fail() line: none is. */
 int trace_open_pinned(struct trace_run *run, const struct tracer *tracer,

@@ -18,6 +18,7 @@ enum weir_drop_cause {
 	WEIR_DROP_NO_CAUSE,
 	WEIR_DROP_ACCEPT_QUEUE_FULL,
 	WEIR_DROP_TIME_WAIT, /* of a mini-socket, which has no use for the packet */
+	WEIR_DROP_ACK_USED,  /* nothing but an ACK, which has had its effect */
 };
 
 enum weir_drop_direction {

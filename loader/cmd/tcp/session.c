@@ -343,7 +343,9 @@ static int pin(struct session *s)
 
 	if (err)
 		return err;
-	err = start(s);
+	err = trace_not_pinned(s->command->tracer, &in);
+	if (!err)
+		err = start(s);
 	if (!err) {
 		err = trace_pin(&s->run, &in);
 		trace_end(&s->run);

@@ -92,7 +92,7 @@ static const struct weir_drop_settings *settings_of(struct trace_run *run)
 
 static bool is_benign(const struct weir_drop_settings *s, const struct weir_drop_kind *kind)
 {
-	return kind->cause == WEIR_DROP_TIME_WAIT ||
+	return kind->cause == WEIR_DROP_TIME_WAIT || kind->cause == WEIR_DROP_ACK_USED ||
 	       (kind->reason < 256 && s->benign[kind->reason / 64] >> kind->reason % 64 & 1);
 }
 
@@ -118,6 +118,7 @@ static const char *cause_of(const struct weir_drop_kind *kind, const char *symbo
 	switch (kind->cause) {
 	case WEIR_DROP_ACCEPT_QUEUE_FULL: return "accept_queue_full";
 	case WEIR_DROP_TIME_WAIT: return "time_wait";
+	case WEIR_DROP_ACK_USED: return "ack_used";
 	}
 	return runs_xdp(symbol) ? "xdp" : NULL;
 }

@@ -243,12 +243,22 @@ test_benign() {
 		    print("ready", flush=True)
 		    for i in range(6):
 		        s.accept()[0].close()
+		    c = s.accept()[0]
+		    while c.recv(1):
+		        pass
+		    for i in range(20):
+		        c.sendall(b"x")
+		        time.sleep(0.01)
 		else:
 		    for i in range(6):
 		        c = socket.create_connection(("10.9.0.2", 89))
 		        c.recv(1)
 		        time.sleep(0.1)
 		        c.close()
+		    c = socket.create_connection(("10.9.0.2", 89))
+		    c.shutdown(socket.SHUT_WR)
+		    while c.recv(1):
+		        pass
 	END
 	ip -n "$host" link set eth0 promisc on
 	ip -n "$client" neigh replace 10.9.0.78 lladdr 02:00:00:00:00:78 dev eth0
@@ -270,6 +280,8 @@ test_benign() {
 	equal "4 for another host and 6 FINs at mini-sockets are benign" "4 6" \
 		"$(summed benign '.benign and .reason == "OTHERHOST"') $(summed benign \
 			'.benign and .cause == "time_wait" and .reason == "NOT_SPECIFIED"')"
+	between "so are ACKs of what is sent to a peer that has closed" 2 22 \
+		"$(lines all '.benign and .cause == "ack_used" and .state == "CLOSE_WAIT" and .flags == "ACK"')"
 	equal "and not among the drops" 2 "$(jq '[.drops[].packets] | add' "$SCRATCH/benign")"
 	equal "nor among the lines" 2 "$(wc -l <"$SCRATCH/quiet")"
 	equal "but for --all" "4 6 2" "$(lines all '.benign and .reason == "OTHERHOST" and .flags == "SYN"

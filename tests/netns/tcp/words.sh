@@ -4,13 +4,13 @@
 # of JSON is in weir(8).
 #
 #   client 10.9.0.1 -------- host 10.9.0.2
-# shellcheck source=lib.sh
-. "$(dirname "$0")/lib.sh"
-# shellcheck source=../tcp/lib.sh
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+# shellcheck source=../../tcp/lib.sh
 . tests/tcp/lib.sh
 . docs/weir.bash
 pair
-mapfile -t tracers < <(tracer_names)
+mapfile -t tracers < <(tracer_names true)
 
 # ---- options ----
 
@@ -33,8 +33,8 @@ helped() { # COMMAND
 # Its paragraph of the synopsis; those of two commands are alike.
 manual() { # COMMAND
 	sed -nE '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/p' docs/weir.8 | awk -v name="$1" '
-		/^\.(Nm|Sh)/ { if (said ~ "Cm tcp( Op Cm| [a-z]+ [|])* " name " ") print said; said = ""; next }
-		{ sub(/^\./, ""); said = said " " $0 " " }' |
+		/^\.(Nm|Sh)/ { if (said ~ "^Cm tcp( Op Cm| [a-z]+ [|])* " name " ") print said; said = ""; next }
+		{ sub(/^\./, ""); said = said $0 " " }' |
 		sed -E 's/Ar PACE/-i -d -c/; s/Fl Fl /--/g; s/Fl ([[:alnum:]]) [|] ([[:alnum:]])/-\1 -\2/; s/Fl ([[:alnum:]])/-\1/g'
 }
 
@@ -85,10 +85,13 @@ overflow() {
 traced() { # all of them
 	local name extra
 	for name in "${tracers[@]}"; do
-		case $name in queue) extra="-l" ;; drop) extra="--all --stack" ;; *) extra= ;; esac
+		extra=
+		[ "$name" != drop ] || extra="--all --stack"
+		# shellcheck disable=SC2086
+		trace_begin "$SCRATCH/$name.sums" -j tcp $name -i 0.5 $extra && runs+=("$tracing")
+		[ "$name" != queue ] || extra=-l
 		# shellcheck disable=SC2086
 		trace_begin "$SCRATCH/$name.lines" -j tcp $name --overhead $extra && runs+=("$tracing")
-		trace_begin "$SCRATCH/$name.sums" -j tcp "$name" -i 0.5 && runs+=("$tracing")
 	done
 	some_work && overflow
 }
@@ -100,11 +103,12 @@ for pid in "${runs[@]}"; do
 done
 check "pin one" weir tcp life --pin
 weir -j tcp show --overhead -d 0.1 >"$SCRATCH/show.sums"
+: >"$SCRATCH/show.lines"
 check "unpin it" weir tcp life --unpin
 sed -n -e '/^\.Ss Options of all/,/^\.Sh CHECKS/p' -e '/^\.It Cm tcp show$/,/^\.It Cm doctor/p' docs/weir.8 |
 	grep -oE '[[:alnum:]_]+' | sort -u >"$SCRATCH/words"
 for name in show "${tracers[@]}"; do
-	jq -r '.. | objects | keys[]' "$SCRATCH/$name".* | sort -u >"$SCRATCH/fields"
+	jq -r '.. | objects | keys[]' "$SCRATCH/$name".{lines,sums} | sort -u >"$SCRATCH/fields"
 	comm -23 "$SCRATCH/fields" "$SCRATCH/words" >"$OUTPUT"
 	[ ! -s "$OUTPUT" ] && [ "$(wc -l <"$SCRATCH/fields")" -gt 7 ]
 	report $? "$name: weir(8) has every field"
