@@ -2,6 +2,7 @@
 #include "flows.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
@@ -95,10 +96,19 @@ static __u32 live_backend(const struct flow_range *range, __u32 i, __u32 tick, s
 	return dsr_lives(&range->dsr[i], tick, t) ? WEIR_PLACE_BACKEND(range->dsr[i].place) : 0;
 }
 
+/* One that was refused stays new: its place is free the sooner. */
+static bool nat_has_ended(const struct weir_nat_flow *flow)
+{
+	__u64 life = __atomic_load_n(&flow->life, __ATOMIC_RELAXED);
+
+	return WEIR_LIFE_STATE(life) == WEIR_NAT_CLOSING ||
+	       (flow->proto == IPPROTO_TCP && WEIR_LIFE_SEEN(life) & WEIR_NAT_RESET);
+}
+
 static bool has_ended(const struct flow_range *range, __u32 i)
 {
 	if (range->nat)
-		return WEIR_LIFE_STATE(range->nat[i].life) == WEIR_NAT_CLOSING;
+		return nat_has_ended(&range->nat[i]);
 	return WEIR_PLACE_KIND(range->dsr[i].place) == WEIR_FLOW_CLOSING;
 }
 
