@@ -22,7 +22,6 @@
 #define OWNERS	 6 /* and 0: none */
 #define COUNT	 64
 #define ROUNDS	 3000
-#define MOST_MS	 50
 #define BACKENDS 1000
 
 static struct dice dice;
@@ -211,7 +210,6 @@ static void one_of_a_thousand_goes(void **state)
 	print_message("# %u slots: %.2f ms to plan, %.3f ms to move %u\n", s.slots, plan, move,
 		      changed);
 	assert_in_range(changed, 50, 5000);
-	assert_true(plan + move <= MOST_MS);
 	free(slots);
 	balance_free(&b);
 }
