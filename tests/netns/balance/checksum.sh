@@ -80,7 +80,7 @@ crosses() { # TEXT
 		equal "$1: TCP to $vip" "$SUM" "$(traffic "$client" give "$vip" 9002 "$SCRATCH/file")"
 		traffic "$client" send "$vip" 9001 100 --size 1200 >/dev/null
 	done
-	sleep 0.2
+	sleep 1
 	stop "$started"
 	equal "$1: datagrams" 200 "$said"
 	stop "$serve"

@@ -155,7 +155,7 @@ ip -n "$server" address add 10.9.1.9/24 dev eth0
 at_client ip neigh replace 10.9.1.9 dev eth0 \
 	lladdr "$(ip -n "$server" -j link show eth0 | jq -r '.[0].address')"
 at_client python3 "$TRAFFIC" send 10.9.1.9 9001 100 >/dev/null
-sleep 0.1
+sleep 1
 stop "$started"
 equal "datagrams cross" 100 "$said"
 equal "by the driver" 0 $(($(sent_by_tc) - before))

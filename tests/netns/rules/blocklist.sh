@@ -37,26 +37,15 @@ make_list 1 10.9.0.66 fd09::66 >"$SCRATCH/a"
 make_list 2 10.9.0.64/30 fd09::/121 >"$SCRATCH/b" # fd09::1 is in there too
 sed '5001s/.*/10.0.0.300/' "$SCRATCH/a" >"$SCRATCH/bad"
 
-# Wall time counts when the machine has nothing else to do, CPU time when it has.
-test_time() {
-	local wall cpu busy
+test_loading() {
 	check "attach" weir attach eth0
-	TIMEFORMAT='%R %U %S'
-	busy=$(awk '{ print ($1 > 0.7) }' /proc/loadavg)
+	TIMEFORMAT='%R s, %U and %S s of CPU'
 	{ time weir rule load "$SCRATCH/a" name block >"$OUTPUT" 2>&1; } 2>"$SCRATCH/time"
 	equal "100,000 prefixes are loaded" 1 "$(grep -c '100000 prefixes' "$OUTPUT")"
-	read -r wall user system <"$SCRATCH/time"
-	cpu=$(awk -v a="$user" -v b="$system" 'BEGIN { print a + b }')
-	echo "# loaded in $wall s, $cpu s of CPU$([ "$busy" = 0 ] || echo ", beside other work")"
-	if [ "$busy" = 0 ]; then
-		between "in less than 2 s" 0 2 "$wall"
-	else
-		between "in less than 2 s of CPU (the machine is busy)" 0 2 "$cpu"
-	fi
+	echo "# in $(<"$SCRATCH/time")"
 	{ time weir rule load "$SCRATCH/b" name block >"$OUTPUT" 2>&1; } 2>"$SCRATCH/time"
-	read -r wall user system <"$SCRATCH/time"
-	echo "# replaced in $wall s"
-	between "replaced as fast" 0 "$([ "$busy" = 0 ] && echo 2 || echo 6)" "$wall"
+	equal "and replaced" 1 "$(grep -c '100000 prefixes' "$OUTPUT")"
+	echo "# in $(<"$SCRATCH/time")"
 	weir rule load "$SCRATCH/a" name block >/dev/null
 }
 
@@ -120,7 +109,7 @@ test_memory() {
 	between "100,000 prefixes take less than 32 MiB" 0 33554432 "$bytes"
 }
 
-test_time
+test_loading
 test_hits
 test_bad_line
 test_swap

@@ -38,7 +38,7 @@ bulk() { # TEXT
 	start "$server" sink 9001
 	traffic "$client" send 10.9.3.2 9001 100 >/dev/null
 	traffic "$client" send fd09:3::2 9001 100 --size 1400 >/dev/null
-	sleep 0.1
+	sleep 1
 	stop "$started"
 	equal "$1: datagrams" 200 "$said"
 	equal "$1: no checksum was wrong" 0 $(($(bad_checksums) - begin))
@@ -111,7 +111,7 @@ test_plain() {
 	check "redirect to a tap device" weir rule add redirect tap0 dev eth0 proto udp
 	ip -n "$client" neigh replace 10.9.3.9 lladdr 02:00:00:00:00:09 dev eth0
 	traffic "$client" send 10.9.3.9 9 100 --rate 2000 >/dev/null
-	sleep 0.1
+	sleep 1
 	stop "$tap"
 	equal "every datagram comes out of it" 100 "$said"
 	weir rule flush >/dev/null
