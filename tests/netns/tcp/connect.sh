@@ -6,6 +6,9 @@
 #   client                         host
 #   eth0 10.9.0.1/24 -------- eth0 10.9.0.2/24
 #        fd09::1/64                fd09::2/64
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen sock/inet_sock_set_state tcp/tcp_rcv_space_adjust
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=../../tcp/lib.sh

@@ -6,6 +6,9 @@
 #   client                     host (weir attached)
 #   eth0 10.9.0.1/24 ------ eth0 10.9.0.2/24
 #        fd09::1/64              fd09::2/64
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen skb/kfree_skb
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=../../cgroup.sh

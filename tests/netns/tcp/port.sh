@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # weir tcp port: equal to what ss finds by walking, after connections that ended in every way; the range,
 # its half, its end; what was there before; what is pinned.
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen sock/inet_sock_set_state
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 pair

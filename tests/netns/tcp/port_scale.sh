@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # weir tcp port with 50,000 sockets: what is pinned answers with as few readings as with 1,000, and with a
 # fraction of the CPU time that ss takes to walk.
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen sock/inet_sock_set_state
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 host=$RUN-host

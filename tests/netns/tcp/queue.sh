@@ -6,6 +6,10 @@
 #   eth0 10.9.0.1/24 ------ eth0 10.9.0.2/24            lo
 #        fd09::1/64              fd09::2/64
 #   10.9.0.78 and fd09::78 are at the client too, but its kernel does not know
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen skb/kfree_skb skb/consume_skb tcp/tcp_send_reset \
+	tcp/tcp_retransmit_synack tcp/tcp_retransmit_skb tcp/tcp_destroy_sock
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 

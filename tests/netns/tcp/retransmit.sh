@@ -4,11 +4,11 @@
 # weir tcp retransmit: a wire loses chosen segments, so that it is known what must be sent again and why.
 # Lines and counts are compared with what the wire saw twice, and with the kernel's counters.
 #
-# All tracers begin before the traffic: while one begins or ends at a tracepoint, the kernel leaves programs
-# that are there already out now and then, and does not count it.
-#
 #   client                                            host
 #   wire 10.9.5.1, fd09:5::1 ---- wire.py ---- wire 10.9.5.2, fd09:5::2
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen tcp/tcp_retransmit_skb tcp/tcp_retransmit_synack sock/inet_sock_set_state
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=../../tcp/lib.sh

@@ -6,6 +6,9 @@
 #   client                                               host
 #   near 10.9.6.1, fd09:6::1 ---- wire.py, 8 ms ---- near 10.9.6.2, fd09:6::2
 #   far  10.9.7.1, fd09:7::1 ---- wire.py, 40 ms --- far  10.9.7.2, fd09:7::2
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen tcp/tcp_probe
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=../../tcp/lib.sh

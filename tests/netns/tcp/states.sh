@@ -4,6 +4,9 @@
 # mini-sockets do; the same through filters, as a summary and from the background.
 #
 #   client 10.9.0.1, fd09::1 -------- host 10.9.0.2, fd09::2
+# shellcheck source=../../tcp/seen.sh
+. "$(dirname "$0")/../../tcp/seen.sh"
+seen sock/inet_sock_set_state
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 pair
