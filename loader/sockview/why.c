@@ -221,6 +221,7 @@ static void tell_refused(json_t *steps, const struct connection *c)
 static void tell_judged_now(json_t *steps, const struct connection *c)
 {
 	struct sock_judgement j = sock_judge(c->end);
+	enum weir_refusal before = connection_refusal(c);
 
 	switch (j.verdict) {
 	case SOCK_PROMOTE:
@@ -235,6 +236,8 @@ static void tell_judged_now(json_t *steps, const struct connection *c)
 		break;
 	default: why_step(steps, "judgement", "not enough was seen yet to tell"); break;
 	}
+	if (j.verdict != SOCK_REFUSE && before != WEIR_REFUSALS)
+		why_step(steps, "before", "stayed on TCP: %s", sock_refusal_texts[before]);
 }
 
 /* One end is known: what the kernel tells of its socket and of the other one says more. */
