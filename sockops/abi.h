@@ -19,7 +19,7 @@
 
 #include <linux/types.h>
 
-#define WEIR_SOCK_SCHEMA 1u
+#define WEIR_SOCK_SCHEMA 2u
 
 /* ---- scopes: a cgroup that is attached, with its settings ---- */
 
@@ -86,18 +86,19 @@ struct weir_origin {
 
 /*
  * Connections that soon end are not worth what remembering them costs. Counted where they begin, by
- * the port they lead to; whether a port's are passed over is for the tender to say, and then one in
- * WEIR_SAMPLE is remembered still, so that a change is seen.
+ * the port they lead to. The tender says up to where a port's were seen to last: WEIR_BURST more are
+ * remembered until it has looked again, then one in WEIR_SAMPLE, so that a change is seen.
  */
 struct weir_lives {
 	__u32 born;   /* remembered */
 	__u32 lasted; /* of them, until they were observed */
 	__u32 skipped;
-	__u32 skip; /* 1: they do not last */
+	__u32 good; /* `born` up to which they lasted */
 };
 
 #define WEIR_LIVES  4096 /* ports of equal lower bits share one */
-#define WEIR_SAMPLE 16
+#define WEIR_BURST  1024
+#define WEIR_SAMPLE 64
 
 /* ---- what is known of a socket ---- */
 
@@ -145,7 +146,7 @@ struct weir_sock {
 	__u8 confirmed; /* the other end was seen */
 	__u8 error;	/* errno of the last try to join */
 	__u8 reason;	/* enum weir_refusal of the last refusal */
-	__u8 refusals;	/* in a row */
+	__u8 refusals;	/* in a row, releases too */
 	__u32 refused;	/* bits of all reasons so far */
 	__u32 segs;	/* with data, in and out, when it was refused */
 	__u64 again_ns; /* CLOCK_MONOTONIC; WEIR_NEVER */
@@ -311,9 +312,10 @@ struct weir_order { /* by socket cookie */
 	__u64 again_ns;
 };
 
-#define WEIR_OBSERVE_SEGS 4		/* with data, in and out: less is not worth a look */
-#define WEIR_AGAIN_SEGS	  8		/* since it was refused */
-#define WEIR_REST	  1000000000ull /* ns on TCP after a release, for each refusal so far */
+#define WEIR_OBSERVE_SEGS 4		   /* with data, in and out: less is not worth a look */
+#define WEIR_AGAIN_SEGS	  8		   /* since it was refused */
+#define WEIR_REST	  1000000000ull	   /* ns on TCP after a release, for each refusal so far */
+#define WEIR_WENT_WELL	  (10 * WEIR_REST) /* in `ends`: what was refused before is forgotten */
 
 _Static_assert(sizeof(struct weir_local_key) == 28, "key");
 _Static_assert(sizeof(struct weir_evidence) == 56, "evidence");

@@ -61,6 +61,19 @@ static __always_inline bool is_leaving(const struct weir_pair *p)
 	return !c || !c->on || p->state == WEIR_PAIR_LEAVING;
 }
 
+/* Each time for longer, unless it went well for long. */
+static __always_inline void rest(struct weir_sock *s, const struct tcp_sock *tp)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (now - s->joined_ns > WEIR_WENT_WELL)
+		s->refusals = 0;
+	s->refusals += s->refusals < 255;
+	s->again_ns = now + s->refusals * WEIR_REST;
+	s->segs = tp->data_segs_in + tp->data_segs_out;
+	s->state = WEIR_SOCK_REFUSED;
+}
+
 /* The iterator holds the socket's lock. */
 SEC("iter/tcp")
 int weir_release(struct bpf_iter__tcp *ctx)
@@ -88,9 +101,7 @@ int weir_release(struct bpf_iter__tcp *ctx)
 		return 0;
 	cookie = s->cookie;
 	bpf_map_delete_elem(&ends, &cookie);
-	s->state = WEIR_SOCK_REFUSED;
-	s->again_ns = bpf_ktime_get_ns() + s->refusals * WEIR_REST;
-	s->segs = tp->data_segs_in + tp->data_segs_out;
+	rest(s, tp);
 	return 0;
 }
 

@@ -95,7 +95,8 @@ static __always_inline bool is_passed_over(__u16 port)
 
 	if (!l)
 		return false;
-	if (l->skip && l->skipped++ % WEIR_SAMPLE)
+	/* Signed: what two CPUs count at once may fall behind. */
+	if ((__s32)(l->born - l->good) >= WEIR_BURST && l->skipped++ % WEIR_SAMPLE)
 		return true;
 	l->born++;
 	return false;

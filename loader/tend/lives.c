@@ -9,8 +9,8 @@
 
 static void decide(struct weir_lives *l, struct lives_note *n, bool skip)
 {
-	l->skip = skip;
-	*n = (struct lives_note){.born = l->born, .lasted = l->lasted};
+	l->good = skip ? l->born - WEIR_BURST : l->born;
+	*n = (struct lives_note){.born = l->born, .lasted = l->lasted, .skip = skip};
 }
 
 static void look(struct weir_lives *l, struct lives_note *n)
@@ -26,7 +26,7 @@ static void look(struct weir_lives *l, struct lives_note *n)
 	n->suspect = short_lived ? n->suspect + 1 : 0;
 	if (!short_lived)
 		decide(l, n, false);
-	else if (n->suspect >= SURE || l->skip)
+	else if (n->suspect >= SURE || n->skip)
 		decide(l, n, true);
 }
 

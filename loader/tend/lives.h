@@ -10,6 +10,7 @@ struct lives_note {
 	__u32 born, lasted;
 	__u32 suspect; /* looks in a row at which they did not seem to last */
 	__u32 idle;    /* looks at which there was too little to tell */
+	bool skip;     /* decided: they do not last */
 };
 
 /* Decides about all ports; to be called every quarter of a second, with room for WEIR_LIVES notes. */

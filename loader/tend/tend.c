@@ -354,7 +354,8 @@ static int tend_pairs(struct tender *t, size_t counts[4])
 	return err;
 }
 
-/* The observers stay a while: attaching them costs more than their being there. */
+/* The observers stay a little while: every send and receive of the host pays for their being there,
+ * and attaching them costs as much as thousands of these. */
 static int observe_as_needed(struct tender *t)
 {
 	bool needed = any_observed(t);
@@ -363,7 +364,7 @@ static int observe_as_needed(struct tender *t)
 	if (needed)
 		t->observed_ns = now;
 	return walker_observe(&t->walker,
-			      needed || (t->walker.read && now < t->observed_ns + 2 * SECOND));
+			      needed || (t->walker.read && now < t->observed_ns + SECOND / 4));
 }
 
 /* ---- rounds ---- */

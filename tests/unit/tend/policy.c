@@ -211,15 +211,21 @@ static int begin(void **state)
 	return 0;
 }
 
+/* As the program at their birth has it. */
+static bool is_passed_over(unsigned int port)
+{
+	return (__s32)(lives[port].born - lives[port].good) >= WEIR_BURST;
+}
+
 static void test_short_lives(void **state)
 {
 	(void)state;
 	lives[80].born = 100;
 	lives_look(&maps, notes);
-	assert_int_equal(lives[80].skip, 0); /* they have had no time to last */
+	assert_false(is_passed_over(80)); /* they have had no time to last */
 	lives_look(&maps, notes);
-	assert_int_equal(lives[80].skip, 1);
-	assert_int_equal(lives[81].skip, 0);
+	assert_true(is_passed_over(80));
+	assert_false(is_passed_over(81));
 }
 
 static void test_a_burst_that_lasts(void **state)
@@ -229,7 +235,22 @@ static void test_a_burst_that_lasts(void **state)
 	lives_look(&maps, notes);
 	lives[80].lasted = 100;
 	lives_look(&maps, notes);
-	assert_int_equal(lives[80].skip, 0);
+	assert_false(is_passed_over(80));
+}
+
+/* More at once than are remembered without a look: they are judged when they had time to last. */
+static void test_a_large_burst_that_lasts(void **state)
+{
+	(void)state;
+	lives[80].born = WEIR_BURST;
+	assert_true(is_passed_over(80));
+	lives_look(&maps, notes);
+	assert_true(is_passed_over(80));
+	lives[80].lasted = WEIR_BURST;
+	lives_look(&maps, notes);
+	assert_false(is_passed_over(80));
+	lives[80].born += WEIR_BURST - 1;
+	assert_false(is_passed_over(80));
 }
 
 static void test_lives_that_grow_longer(void **state)
@@ -239,14 +260,14 @@ static void test_lives_that_grow_longer(void **state)
 	lives[80].born += 20;
 	lives[80].lasted += 10;
 	lives_look(&maps, notes);
-	assert_int_equal(lives[80].skip, 0);
+	assert_false(is_passed_over(80));
 
 	/* And where nothing is left to tell from, the next ones get their chance. */
 	begin(state);
 	test_short_lives(state);
 	for (int i = 0; i < 50; i++)
 		lives_look(&maps, notes);
-	assert_int_equal(lives[80].skip, 0);
+	assert_false(is_passed_over(80));
 }
 
 int main(void)
@@ -262,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_again),
 		cmocka_unit_test_setup(test_short_lives, begin),
 		cmocka_unit_test_setup(test_a_burst_that_lasts, begin),
+		cmocka_unit_test_setup(test_a_large_burst_that_lasts, begin),
 		cmocka_unit_test_setup(test_lives_that_grow_longer, begin),
 	};
 
