@@ -34,6 +34,7 @@
 #define JOIN_ROUNDS   20
 #define STREAM_ROUNDS 2 /* in a row, before a stream is given back to TCP */
 #define STREAM_SENDS  128
+#define RELEASE_TRIES 8 /* at every round */
 
 enum pace { PACE_BUSY = 100, PACE_PAIRS = 250, PACE_IDLE = 1000 }; /* ms */
 
@@ -393,16 +394,20 @@ static int walk_and_judge(struct tender *t)
 	return err ? err : look(t, NULL);
 }
 
-/* Those that stay stuck are tried less often. */
+/* Who sends all the time is seldom seen outside of a call, and soon tried again. Those that stay stuck
+ * are tried less often. */
 static int release_some(struct tender *t)
 {
+	__u64 pause;
 	size_t left;
 	int err;
 
 	if (clock_now_ns() < t->released_ns)
 		return 0;
 	err = release_round(&t->walker, &t->maps, &left);
-	t->released_ns = clock_now_ns() + (left ? SECOND / 2 : 0);
+	t->stuck = left ? t->stuck + 1 : 0;
+	pause = t->stuck > RELEASE_TRIES ? SECOND / 2 : 0;
+	t->released_ns = clock_now_ns() + pause;
 	return err;
 }
 

@@ -26,14 +26,15 @@ struct tender {
 	struct walker walker;
 	int lock; /* of the directory of pins, for as long as we tend */
 	__u64 generation;
-	__u64 births;	   /* as of the last walk */
-	__u64 attached;	   /* as of the last census */
-	__u64 news_ns;	   /* when new connections were last seen */
-	__u64 observed_ns; /* when there last was */
-	__u64 released_ns; /* when a release was last tried */
-	__u64 census_ns;   /* from when on there may be another census */
-	__u64 skipped;	   /* connections that were passed over, as of the last one */
-	__u64 lives_ns;	   /* when ports are next decided about */
+	__u64 births;	    /* as of the last walk */
+	__u64 attached;	    /* as of the last census */
+	__u64 news_ns;	    /* when new connections were last seen */
+	__u64 observed_ns;  /* when there last was */
+	__u64 released_ns;  /* before that no release is tried */
+	unsigned int stuck; /* releases in a row that left some in `ends` */
+	__u64 census_ns;    /* from when on there may be another census */
+	__u64 skipped;	    /* connections that were passed over, as of the last one */
+	__u64 lives_ns;	    /* when ports are next decided about */
 	bool begun;
 	bool joining;		  /* a pair is, since an earlier round */
 	bool streaming;		  /* a pair may have to leave in the next round */
