@@ -211,6 +211,7 @@ def demo(options, name):
         docker = Engine()
         site = Site(docker, options.families)
         site.down()
+        site.check_networks()
         images.build(docker, name, say)
         say("containers")
         clear_up.callback(site.down)

@@ -81,7 +81,6 @@ class Site:
 
     def up(self, *services):
         """Starts these services, or all, and returns when each serves."""
-        self.check_networks()
         done = self.engine.compose(self.name, self.environment, "up", "-d", "--no-build", *services,
                                    check=False, timeout=180)
         if done.returncode:
