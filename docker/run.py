@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from lab import (Failure, Interrupted, chart, cost, images, report, rounds, show,
+from lab import (Failure, Interrupted, chart, cost, daemon, images, report, rounds, show,
                  unless_interrupted, wire)
 from lab.engine import Engine, answers, project_name, provide, release
 from lab.site import Site
@@ -199,11 +199,14 @@ def own_variables():
     return f"env {' '.join(own)} " if own else ""
 
 
-def demo(options, name):
+def make_out(options):
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(f"--out {options.out}: {error.strerror}") from None
+
+
+def demo(options, name):
     with contextlib.ExitStack() as clear_up:
         clear_up.callback(release, name, say)
         clear_up.callback(heed_no_signals)  # the first of these to be called
@@ -228,9 +231,16 @@ def demo(options, name):
     return 1 if failures(result) else 0
 
 
-def clean(name):
+def clean(options, name):
+    """An engine that was killed has left its containers running: it alone can remove them."""
+    if not answers() and daemon.started_by_demo(name):
+        say("starting dockerd again")
+        daemon.start(name, options.out, answers)
     if answers():
         Site(Engine()).down()
+    elif pathlib.Path("/sys/class/net", Site(None).bridge).exists():
+        raise Failure(f"no engine answers, but the bridge {Site(None).bridge} is there: start the "
+                      "engine, then try again")
     release(name, say)
     say("nothing of the demo is left but its images")
     return 0
@@ -242,8 +252,9 @@ def main():
         raise Failure("needs root: sudo make docker-demo")
     heed_signals()
     name = project_name()
+    make_out(options)
     with alone(name):
-        return clean(name) if options.clean else demo(options, name)
+        return clean(options, name) if options.clean else demo(options, name)
 
 
 if __name__ == "__main__":

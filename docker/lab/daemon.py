@@ -33,8 +33,13 @@ def started_by_demo(name):
     return record(name).exists()
 
 
+def remembered(name):
+    return json.loads(record(name).read_text(encoding="ascii"))
+
+
 def start(name, work, answers):
-    before = firewall.snapshot()
+    # One that was killed has left its rules and its bridge: what was there before it counts.
+    before = remembered(name)["before"] if started_by_demo(name) else firewall.snapshot()
     if os.path.isdir("/run/systemd/system") and has_unit():
         off = [unit for unit in UNITS if finish(["systemctl", "is-active", unit],
                                                 check=False).returncode]
@@ -89,7 +94,7 @@ def stop(name):
     """Stops what start() has started, if it did."""
     if not started_by_demo(name):
         return
-    it = json.loads(record(name).read_text(encoding="ascii"))
+    it = remembered(name)
     if "units" in it:
         # The socket would start it again.
         finish(["systemctl", "stop", *sorted(it["units"], key=lambda unit: "socket" not in unit)],
