@@ -40,6 +40,8 @@ def remembered(name):
 def start(name, work, answers):
     # One that was killed has left its rules and its bridge: what was there before it counts.
     before = remembered(name)["before"] if started_by_demo(name) else firewall.snapshot()
+    if await_other(answers):
+        return
     if os.path.isdir("/run/systemd/system") and has_unit():
         off = [unit for unit in UNITS if finish(["systemctl", "is-active", unit],
                                                 check=False).returncode]
@@ -47,7 +49,6 @@ def start(name, work, answers):
         finish(["systemctl", "start", "docker.service"], check=False, timeout=START)
         process, told = None, "systemctl status docker"
     else:
-        forget_killed()
         told = pathlib.Path(work, "dockerd.log")
         with open(told, "wb") as log:
             process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log,
@@ -62,13 +63,23 @@ def start(name, work, answers):
         time.sleep(0.1)
 
 
-def forget_killed():
-    """One that was killed has left its number, which may be that of something else now; then none
-    starts."""
-    with contextlib.suppress(OSError, ValueError):
+def await_other(answers):
+    """Whether one that runs already has begun to answer. One that was killed has left its number,
+    which may be that of something else now; then none starts."""
+    try:
         pid = int(PIDFILE.read_text(encoding="ascii"))
         if born(pid) is None or comm(pid) != "dockerd":
             PIDFILE.unlink()
+            return False
+    except (OSError, ValueError):
+        return False
+    end = time.monotonic() + START
+    while not answers():
+        if time.monotonic() > end:
+            raise NoEngine(f"dockerd runs as process {pid}, but does not answer: stop it, or let "
+                           "it go on")
+        time.sleep(0.1)
+    return True
 
 
 def comm(pid):

@@ -7,6 +7,7 @@ import shutil
 from lab import Failure, daemon
 from lab.tools import DOCKER_DIR, ROOT, NoEngine, finish, last_line
 
+ANSWER = 20  # seconds
 OTHER_PACKAGES = ("docker-ce", "containerd.io", "podman-docker")
 
 
@@ -19,7 +20,8 @@ def project_name():
 
 def answers():
     try:
-        return not finish(["docker", "info", "-f", "{{.ServerVersion}}"], check=False).returncode
+        return not finish(["docker", "info", "-f", "{{.ServerVersion}}"], check=False,
+                          timeout=ANSWER).returncode
     except Failure:
         return False
 
