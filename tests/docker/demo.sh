@@ -6,8 +6,9 @@
 # shellcheck source=../netns/lib.sh
 . "$(dirname "$0")/../netns/lib.sh"
 
-export WEIR_DEMO_NAME=$RUN WEIR_DEMO_NET4=10.99.211 WEIR_DEMO_NET6=fd99:211:
-LABEL=label=com.docker.compose.project=$RUN
+# Always the same: what a test that was killed has left goes with the next one.
+export WEIR_DEMO_NAME=weir-test WEIR_DEMO_NET4=10.99.211 WEIR_DEMO_NET6=fd99:211:
+LABEL=label=com.docker.compose.project=$WEIR_DEMO_NAME
 OUT=$SCRATCH/out RESULT=$SCRATCH/out/result.json OTHER=$RUN-other
 own_engine='' demo=''
 
@@ -20,7 +21,7 @@ docker_finish() {
 	if engine_answers; then
 		docker rm -f "$OTHER" >/dev/null 2>&1
 		# By name: others may have the same images.
-		docker image ls --format '{{.Repository}}:{{.Tag}}' "$RUN" | xargs -r docker image rm >/dev/null
+		docker image ls --format '{{.Repository}}:{{.Tag}}' $WEIR_DEMO_NAME | xargs -r docker image rm >/dev/null
 	fi
 	if [ -n "$own_engine" ]; then
 		kill "$own_engine"
@@ -91,10 +92,10 @@ nothing_left() {
 			! docker $kind -q --filter "$LABEL" | grep . || found=1
 		done
 	fi
-	! ip link show dev "${RUN:0:15}" 2>/dev/null || found=1
-	! grep "$RUN" /proc/mounts || found=1
-	! iptables-save 2>/dev/null | grep -E "$RUN|10\.99\.211\." || found=1
-	! ip6tables-save 2>/dev/null | grep -E "$RUN|fd99:211:" || found=1
+	! ip link show dev $WEIR_DEMO_NAME 2>/dev/null || found=1
+	! grep $WEIR_DEMO_NAME /proc/mounts || found=1
+	! iptables-save 2>/dev/null | grep -E "$WEIR_DEMO_NAME|10\.99\.211\." || found=1
+	! ip6tables-save 2>/dev/null | grep -E "$WEIR_DEMO_NAME|fd99:211:" || found=1
 	[ "$(programs)" -le "$programs_before" ] || { echo "programs: $(programs)"; found=1; }
 	[ "$(pins)" = "$pins_before" ] || { echo "pins:"; pins; found=1; }
 	return $found
@@ -126,7 +127,7 @@ check "an engine that it started is stopped, another one is left alone" engine_a
 if [ -z "$engine_before" ] && [ ! -d /run/systemd/system ]; then
 	demo --keep --skip show,ways,cost,wire
 	demo_ended
-	kill -KILL "$(jq .pid "/run/$RUN.engine")"
+	kill -KILL "$(jq .pid /run/$WEIR_DEMO_NAME.engine)"
 	check "--clean after the engine was killed, whose containers run on" docker/run.py --out "$OUT" --clean
 	await 10 nothing_left
 	check "leaves none of them" nothing_left
@@ -149,7 +150,7 @@ if ! engine_answers; then
 	own_engine=$!
 	await 30 engine_answers
 fi
-docker run -d --init --name "$OTHER" --entrypoint sleep "$RUN:demo" 3600 >"$OUTPUT" 2>&1
+docker run -d --init --name "$OTHER" --entrypoint sleep $WEIR_DEMO_NAME:demo 3600 >"$OUTPUT" 2>&1
 report $? "somebody's container runs"
 state=$(other_state)
 remember_devices

@@ -4,14 +4,17 @@
 import contextlib
 import itertools
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "docker"))
-from lab import Failure, Interrupted, load, report, rounds, ways  # noqa: E402
+from lab import Failure, Interrupted, daemon, load, report, rounds, ways  # noqa: E402
+from lab.tools import NoEngine  # noqa: E402
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
 CONNECTIONS, WAITING = 8, 3
@@ -101,6 +104,25 @@ def interruption():
     except Interrupted:
         return
     raise AssertionError(f"it goes on, with {sample}")
+
+
+def engine():
+    """One that runs and does not answer is named; the number that a killed one has left is not."""
+    daemon.START = 0.5
+    with tempfile.TemporaryDirectory() as directory:
+        program, daemon.PIDFILE = f"{directory}/dockerd", pathlib.Path(directory, "pid")
+        shutil.copy(shutil.which("sleep"), program)
+        with subprocess.Popen([program, "60"]) as process:
+            while daemon.comm(process.pid) != "dockerd":
+                time.sleep(0.01)
+            daemon.PIDFILE.write_text(str(process.pid), encoding="ascii")
+            try:
+                raise AssertionError(f"waited in vain: {daemon.await_other(lambda: False)}")
+            except NoEngine as failure:
+                assert f"process {process.pid}," in str(failure), failure
+            assert daemon.await_other(lambda: True)
+            process.kill()
+        assert not daemon.await_other(lambda: True) and not daemon.PIDFILE.exists()
 
 
 globals()[sys.argv[1]]()
