@@ -14,7 +14,10 @@ from lab.tools import NoEngine, finish, last_line
 
 UNITS = ("docker.service", "docker.socket", "containerd.service")
 PIDFILE = pathlib.Path("/run/docker.pid")
+CONTAINERD_PIDFILE = pathlib.Path("/run/docker/containerd/containerd.pid")
+PROGRAMS = {"docker.pid": "dockerd", "containerd.pid": "containerd"}
 START = 60  # seconds
+ENDING = 5
 STOP = 30
 
 
@@ -64,22 +67,29 @@ def start(name, work, answers):
 
 
 def await_other(answers):
-    """Whether one that runs already has begun to answer. One that was killed has left its number,
-    which may be that of something else now; then none starts."""
-    try:
-        pid = int(PIDFILE.read_text(encoding="ascii"))
-        if born(pid) is None or comm(pid) != "dockerd":
-            PIDFILE.unlink()
-            return False
-    except (OSError, ValueError):
-        return False
-    end = time.monotonic() + START
-    while not answers():
+    """Whether one that runs already has begun to answer. Of one that was killed containerd ends in
+    a moment, too; a dockerd that takes its number for a running one waits for it in vain."""
+    pid = running(PIDFILE)
+    end = time.monotonic() + (START if pid else ENDING)
+    while not pid and running(CONTAINERD_PIDFILE) and time.monotonic() < end:
+        time.sleep(0.05)
+    while pid and not answers():
         if time.monotonic() > end:
             raise NoEngine(f"dockerd runs as process {pid}, but does not answer: stop it, or let "
                            "it go on")
         time.sleep(0.1)
-    return True
+    return bool(pid)
+
+
+def running(pidfile):
+    """The number that a program has left. Of one that was killed it may be that
+    of something else now; then the program does not start, and so the file goes."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pidfile.read_text(encoding="ascii"))
+        if born(pid) is not None and comm(pid) == PROGRAMS[pidfile.name]:
+            return pid
+        pidfile.unlink()
+    return None
 
 
 def comm(pid):

@@ -122,18 +122,6 @@ await 10 nothing_left
 check "and has removed what it had made" nothing_left
 check "an engine that it started is stopped, another one is left alone" engine_as_before
 
-# ---- killed ----
-
-if [ -z "$engine_before" ] && [ ! -d /run/systemd/system ]; then
-	demo --keep --skip show,ways,cost,wire
-	demo_ended
-	kill -KILL "$(jq .pid /run/$WEIR_DEMO_NAME.engine)"
-	check "--clean after the engine was killed, whose containers run on" docker/run.py --out "$OUT" --clean
-	await 10 nothing_left
-	check "leaves none of them" nothing_left
-	check "and no engine" engine_as_before
-fi
-
 # ---- beside somebody else ----
 
 other() { # FORMAT

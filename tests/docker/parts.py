@@ -110,7 +110,7 @@ def engine():
     """One that runs and does not answer is named; the number that a killed one has left is not."""
     daemon.START = 0.5
     with tempfile.TemporaryDirectory() as directory:
-        program, daemon.PIDFILE = f"{directory}/dockerd", pathlib.Path(directory, "pid")
+        program, daemon.PIDFILE = f"{directory}/dockerd", pathlib.Path(directory, "docker.pid")
         shutil.copy(shutil.which("sleep"), program)
         with subprocess.Popen([program, "60"]) as process:
             while daemon.comm(process.pid) != "dockerd":
