@@ -212,13 +212,13 @@ refused_for_room() {
 	[ "$refused" -gt 0 ]
 }
 
-stressed steady4 "IPv4, and the sums of weir and the kernel agree" attached 0.1 nothing agrees
-stressed steady6 "IPv6, likewise" attached 0.1 nothing agrees --family 6
-stressed mapped "an IPv4 client of a dual-stack listener, likewise" attached 0.1 nothing agrees \
+stressed steady4 "IPv4, and the sums of weir and the kernel agree" attached 0.03 nothing agrees
+stressed steady6 "IPv6, likewise" attached 0.03 nothing agrees --family 6
+stressed mapped "an IPv4 client of a dual-stack listener, likewise" attached 0.03 nothing agrees \
 	--family mapped
-stressed veth "two namespaces across veth, likewise" attached 0.1 nothing agrees \
+stressed veth "two namespaces across veth, likewise" attached 0.03 nothing agrees \
 	--client-netns "$client" --server-netns "$host" --listen 10.9.0.2
-stressed cgroups "the ends in two cgroups, likewise" both 0.1 nothing agrees \
+stressed cgroups "the ends in two cgroups, likewise" both 0.03 nothing agrees \
 	--client-cgroup "$(cgroup_path "$second")"
 stressed small "readers that leave part of what came, and little room" narrow 0.01 nothing nothing \
 	--slow 60 --exchanges 9 --bulk 400000 --rcvbuf 16K --sndbuf 16K
@@ -232,4 +232,4 @@ stressed upgrade "attached again, with another limit each time" attached 0.01 up
 stressed tender "the tender is killed and another one started" attached 0.001 tender_dies nothing
 stressed commands "attach, detach and the tender are killed at any moment" attached 0.001 \
 	commands_die nothing
-stressed after "and all is as before" attached 0.1 nothing agrees
+stressed after "and all is as before" attached 0.03 nothing agrees

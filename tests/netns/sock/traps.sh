@@ -290,7 +290,7 @@ has_carried() { # BYTES
 
 for size in 64K 1M; do
 	cgroup_background "$GROUP" nsenter --net="/run/netns/$host" \
-		wrk -t1 -c8 -d60s "http://127.0.0.1:8080/$size" >"$SCRATCH/wrk" 2>&1
+		wrk -t1 -c8 -d60s --timeout 30s "http://127.0.0.1:8080/$size" >"$SCRATCH/wrk" 2>&1
 	load=$!
 	await 20 has_carried 20000000
 	[ $size = 1M ] || await 20 clients_are_short_cut
@@ -326,7 +326,14 @@ full() {
 	timeout 30 "$WEIR" --instance "$RUN-full" "$@"
 }
 full sock attach "$RUN-full" --pairs 3 >/dev/null 2>&1
-sock_in "$host" "$RUN-full" pairs --conns 12 --rate 50 --seconds 3 >"$SCRATCH/full" 2>"$SCRATCH/full.errors"
+
+is_full() {
+	full -j sock show | jq -e '.cgroups[0] | .refused_by_reason.full >= 9 and .messages > 300' >/dev/null
+}
+
+sock_start "$SCRATCH/full" "$host" "$RUN-full" pairs --conns 12 --rate 50 --seconds 70
+await 30 is_full
+sock_end
 told "trap 18: more pairs than there is room for: all bytes right" \
 	'.right and .opened == 12 and .exchanges_short_cut > 100' "$SCRATCH/full"
 holds "trap 18: what found no room stays on TCP: full, and is counted" \
@@ -440,7 +447,7 @@ for _ in 1 2 3; do
 done
 sock_wait
 told "traps 2, 13: attached and detached three times in mid-stream: every byte right, in order" \
-	'.right == .streams and .hung == 0 and .bytes_by_tcp < .bytes * 0.95' "$SCRATCH/flap"
+	'.right == .streams and .hung == 0 and .bytes_by_tcp < .bytes' "$SCRATCH/flap"
 
 # ---- the traffic program ----
 
