@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "port/counts.h"
+#include "timewait.h"
 
 #define NOTES	     16
 #define SEARCHING_NS 1000000000ull
@@ -96,10 +97,22 @@ static __always_inline void begins(struct sock *sk, int from, int to)
 		serving(sk, &ends, to);
 }
 
-/* Nothing else closes a socket in these states without an error. */
-static __always_inline bool left_in_time_wait(const struct sock *sk, int from)
+/* Whether a mini-socket holds the port from now on: by the states alone it cannot be told. */
+static __always_inline bool left_in_time_wait(struct sock *sk, int from)
 {
-	return !sk->sk_err && (from == TCP_FIN_WAIT2 || from == TCP_CLOSING);
+	struct weir_ends ends = {};
+	struct mini mini = {};
+	struct tcp_sock *tp;
+
+	if (from != TCP_FIN_WAIT2 && from != TCP_CLOSING)
+		return false;
+	tp = tcp_of(sk);
+	if (!tp)
+		return false;
+	ends_of(&ends, sk, tp);
+	if (!find_mini(&mini, sk, &ends))
+		tally_add(unknown);
+	return mini.address;
 }
 
 /* It keeps the port, though no socket is left. */

@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 
 LIFE = 120  # seconds: no test forgets them
 AT_ONCE = struct.pack("ii", 1, 0)
@@ -185,6 +186,15 @@ def churn(a):
     wait_for_end()
 
 
+def abandon(s):
+    """From FIN_WAIT2 to nothing: by TCP_LINGER2 there is no mini-socket."""
+    s.shutdown(socket.SHUT_WR)
+    while s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\x05":
+        time.sleep(0.01)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, -1)
+    s.close()
+
+
 def hold(a):
     """COUNT connections to each port, from each source; says how many failed for want of a port."""
     many_files()
@@ -209,6 +219,9 @@ def hold(a):
                         raise
                     failed += 1
     print("failed", failed, flush=True)
+    if a.abandon:
+        for s in held:
+            abandon(s)
     if a.close:
         for s in held:
             s.close()
@@ -307,6 +320,7 @@ def main():
             v.add_argument("--source", action="append")
             v.add_argument("--bind", type=int)
             v.add_argument("--close", action="store_true")
+            v.add_argument("--abandon", action="store_true")
         v.add_argument("--no-time-wait", action="store_true")
         v.add_argument("ports", type=int, nargs="+")
     v = verbs.add_parser("cost")

@@ -187,6 +187,10 @@ test_time_wait() {
 		.established == 5 and .used_percent == 30' --pinned
 	check "before the command, too" destination 10.9.0.2:91 '.bound == 5 and .in_use == 0'
 	end "$started"
+	begin "$host" hold --host 10.9.0.2 --count 7 --abandon 91
+	check "what ends in FIN_WAIT2 without TIME_WAIT holds no port" await 10 destination 10.9.0.2:91 \
+		'.in_use == 0 and .attempts == 37 and .time_wait <= '"$waits" --pinned
+	end "$started"
 	end "$server"
 	weir tcp port --unpin >/dev/null
 	range 32768 60999
