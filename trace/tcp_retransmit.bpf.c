@@ -25,18 +25,17 @@ struct sk_buff {
 
 char _license[] SEC("license") = "GPL";
 
-/* All, or what found no room in `rows`. */
+/* All, also of rows that had to make room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct weir_retransmit_counts);
-} others SEC(".maps");
+} total SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, WEIR_RETRANSMIT_ROWS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct weir_by_key);
 	__type(value, struct weir_retransmit_counts);
 } rows SEC(".maps");
@@ -145,28 +144,66 @@ static __always_inline void tell_synack(struct sock *sk, struct request_sock *re
 
 /* ---- counts ---- */
 
-static __always_inline struct weir_retransmit_counts *row_of(const struct weir_by_key *key)
+/* Where something is counted: the total first, as readers take it that it has all that rows have. */
+struct sums {
+	struct weir_retransmit_counts *total, *row; /* NULL: there is none */
+};
+
+static __always_inline struct weir_retransmit_counts *total_counts(void)
 {
-	static const struct weir_retransmit_counts none;
-	struct weir_retransmit_counts *n = NULL;
 	__u32 zero = 0;
 
-	if (by.what) {
-		n = bpf_map_lookup_elem(&rows, key);
-		if (!n) {
-			bpf_map_update_elem(&rows, key, &none, BPF_NOEXIST);
-			n = bpf_map_lookup_elem(&rows, key);
-		}
-	}
-	return n ?: bpf_map_lookup_elem(&others, &zero);
+	return bpf_map_lookup_elem(&total, &zero);
 }
 
-static __always_inline void add_bytes(struct weir_retransmit_counts *n,
-				      struct weir_retransmit_socket *known,
+static __always_inline struct weir_retransmit_counts *row_of(const struct weir_by_key *key)
+{
+	struct weir_retransmit_counts fresh = {}, *n;
+
+	if (!by.what)
+		return NULL;
+	n = bpf_map_lookup_elem(&rows, key);
+	if (n)
+		return n;
+	fresh.born_ns = bpf_ktime_get_ns();
+	bpf_map_update_elem(&rows, key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&rows, key);
+}
+
+static __always_inline struct sums sums_of(const struct weir_by_key *key)
+{
+	return (struct sums){.total = total_counts(), .row = row_of(key)};
+}
+
+static __always_inline void count_segments(struct weir_retransmit_counts *n, __u64 kind,
+					   __u32 segments, int error)
+{
+	if (!n)
+		return;
+	/* In the register that is compared. */
+	asm volatile("" : "+r"(kind));
+	if (error)
+		__sync_fetch_and_add(&n->failed, 1);
+	else if (kind < WEIR_RETRANSMIT_KINDS)
+		__sync_fetch_and_add(&n->segments[kind], segments);
+}
+
+static __always_inline void count_sent(struct weir_retransmit_counts *n, __u64 sent, __u64 again)
+{
+	if (!n)
+		return;
+	__sync_fetch_and_add(&n->bytes_sent, sent);
+	__sync_fetch_and_add(&n->bytes_retrans, again);
+}
+
+static __always_inline void add_bytes(const struct sums *sums, struct weir_retransmit_socket *known,
 				      const struct tcp_sock *tp)
 {
-	__sync_fetch_and_add(&n->bytes_sent, tp->bytes_sent - known->bytes_sent);
-	__sync_fetch_and_add(&n->bytes_retrans, tp->bytes_retrans - known->bytes_retrans);
+	__u64 sent = tp->bytes_sent - known->bytes_sent;
+	__u64 again = tp->bytes_retrans - known->bytes_retrans;
+
+	count_sent(sums->total, sent, again);
+	count_sent(sums->row, sent, again);
 	known->bytes_sent = tp->bytes_sent;
 	known->bytes_retrans = tp->bytes_retrans;
 }
@@ -187,9 +224,8 @@ static __always_inline struct weir_retransmit_socket *find_socket(__u64 socket,
 }
 
 /* The socket is locked: nobody else counts for it. */
-static __always_inline void count_bytes(struct weir_retransmit_counts *n,
-					const struct weir_by_key *key, struct sock *sk,
-					const struct tcp_sock *tp)
+static __always_inline void count_bytes(const struct sums *sums, const struct weir_by_key *key,
+					struct sock *sk, const struct tcp_sock *tp)
 {
 	struct weir_retransmit_socket fresh = {.key = *key, .first_sequence = first_sequence(tp)};
 	struct weir_retransmit_socket *known;
@@ -197,10 +233,10 @@ static __always_inline void count_bytes(struct weir_retransmit_counts *n,
 
 	known = find_socket(socket, tp);
 	if (known) {
-		add_bytes(n, known, tp);
+		add_bytes(sums, known, tp);
 		return;
 	}
-	add_bytes(n, &fresh, tp);
+	add_bytes(sums, &fresh, tp);
 	if (bpf_map_update_elem(&sockets, &socket, &fresh, BPF_ANY))
 		tally_add(records_full);
 }
@@ -208,29 +244,25 @@ static __always_inline void count_bytes(struct weir_retransmit_counts *n,
 static __always_inline void count(struct sock *sk, const struct tcp_sock *tp,
 				  const struct segment *s, __u8 kind, int error)
 {
-	struct weir_retransmit_counts *n;
 	struct weir_by_key key = {};
+	struct sums sums;
 
 	key_of(&key, &sk->__sk_common);
-	n = row_of(&key);
-	if (!n)
-		return;
-	if (error)
-		__sync_fetch_and_add(&n->failed, 1);
-	else if (kind < WEIR_RETRANSMIT_KINDS)
-		__sync_fetch_and_add(&n->segments[kind], s->segments);
-	count_bytes(n, &key, sk, tp);
+	sums = sums_of(&key);
+	count_segments(sums.total, kind, s->segments, error);
+	count_segments(sums.row, kind, s->segments, error);
+	count_bytes(&sums, &key, sk, tp);
 }
 
 static __always_inline void count_synack(struct request_sock *req)
 {
-	struct weir_retransmit_counts *n;
 	struct weir_by_key key = {};
+	struct sums sums;
 
 	key_of(&key, &req->__req_common);
-	n = row_of(&key);
-	if (n)
-		__sync_fetch_and_add(&n->segments[WEIR_RETRANSMIT_SYNACK], 1);
+	sums = sums_of(&key);
+	count_segments(sums.total, WEIR_RETRANSMIT_SYNACK, 1, 0);
+	count_segments(sums.row, WEIR_RETRANSMIT_SYNACK, 1, 0);
 }
 
 /* ---- hooks ---- */
@@ -291,17 +323,19 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(weir_closed, struct sock *sk, int from, int to)
 {
 	struct weir_retransmit_socket *known;
-	struct weir_retransmit_counts *n;
 	__u64 socket = (__u64)sk;
 	struct tcp_sock *tp;
+	struct sums sums;
 
 	if (to != TCP_CLOSE || !bpf_map_lookup_elem(&sockets, &socket))
 		return 0;
 	tp = tcp_of(sk);
 	known = tp ? find_socket(socket, tp) : NULL;
-	n = known ? row_of(&known->key) : NULL;
-	if (n)
-		add_bytes(n, known, tp);
+	if (known) {
+		sums.total = total_counts();
+		sums.row = by.what ? bpf_map_lookup_elem(&rows, &known->key) : NULL;
+		add_bytes(&sums, known, tp);
+	}
 	bpf_map_delete_elem(&sockets, &socket);
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "retransmit.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,6 +19,7 @@
 #include "tcp_retransmit.skel.h"
 #include "trace/abi/retransmit.h"
 
+#define MARKS	     (offsetof(struct weir_retransmit_counts, born_ns) / sizeof(__u64))
 #define OWNERS_PAUSE 10 /* times as long as a look at all files took, until the next */
 
 struct retransmit_own {
@@ -25,7 +27,8 @@ struct retransmit_own {
 	__u64 owners_ns;      /* when they were read */
 	__u64 owners_next_ns; /* when they may be again */
 	struct snapshot *snapshot;
-	struct counts rows, others; /* the readings before, for intervals */
+	struct counts rows;		    /* the reading before, for intervals */
+	struct weir_retransmit_counts told; /* of the total: up to then, in rows and beside them */
 };
 
 static const struct trace_hook hooks[] = {
@@ -52,7 +55,7 @@ static int choose(struct trace_run *run)
 	trace_want(run, "weir_retransmit", tells_errors);
 	trace_want(run, "weir_retransmit2", !tells_errors);
 	trace_want(run, "weir_closed", run->about.config.counted);
-	return 0;
+	return constants->by.what ? 0 : trace_resize(run, "rows", 1);
 }
 
 static void forget(struct trace_run *run)
@@ -62,7 +65,6 @@ static void forget(struct trace_run *run)
 	owners_free(own->owners);
 	snapshot_close(own->snapshot);
 	counts_free(&own->rows);
-	counts_free(&own->others);
 }
 
 const struct tracer tracer_retransmit = {
@@ -169,16 +171,17 @@ json_t *retransmit_row(struct trace_run *run, const void *event, size_t size)
 /* ---- the summary ---- */
 
 struct reading {
-	struct counts rows, others, sockets;
+	struct counts rows, total, sockets;
 };
 
-static struct weir_retransmit_counts *find_row(const struct reading *r,
-					       const struct weir_by_key *key)
+static void add_bytes(struct counts *counts, const void *key, __u64 sent, __u64 again)
 {
-	__u32 zero = 0;
-	__u64 *n = r->rows.count ? counts_find(&r->rows, key) : NULL;
+	struct weir_retransmit_counts *n = (void *)counts_find(counts, key);
 
-	return (void *)(n ?: counts_find(&r->others, &zero));
+	if (!n)
+		return;
+	n->bytes_sent += sent;
+	n->bytes_retrans += again;
 }
 
 /* What a connection that lives has sent behind its last retransmit. */
@@ -187,13 +190,16 @@ static int add_living(void *arg, const struct weir_socket *socket)
 	struct reading *r = arg;
 	const struct weir_retransmit_socket *known =
 		socket->mini ? NULL : (void *)counts_find(&r->sockets, &socket->address);
-	struct weir_retransmit_counts *n = known ? find_row(r, &known->key) : NULL;
+	__u64 sent, again;
+	__u32 zero = 0;
 
-	if (!n || socket->bytes_sent < known->bytes_sent ||
+	if (!known || socket->bytes_sent < known->bytes_sent ||
 	    socket->bytes_retrans < known->bytes_retrans)
 		return 0;
-	n->bytes_sent += socket->bytes_sent - known->bytes_sent;
-	n->bytes_retrans += socket->bytes_retrans - known->bytes_retrans;
+	sent = socket->bytes_sent - known->bytes_sent;
+	again = socket->bytes_retrans - known->bytes_retrans;
+	add_bytes(&r->total, &zero, sent, again);
+	add_bytes(&r->rows, &known->key, sent, again);
 	return 0;
 }
 
@@ -217,10 +223,10 @@ static int read_all(struct trace_run *run, struct reading *r)
 	const struct {
 		const char *map;
 		struct counts *counts;
-	} all[] = {{"rows", &r->rows}, {"others", &r->others}, {"sockets", &r->sockets}};
+	} all[] = {{"rows", &r->rows}, {"total", &r->total}, {"sockets", &r->sockets}};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		int err = counts_of(all[i].counts, run, all[i].map);
+		int err = counts_of_marks(all[i].counts, run, all[i].map, MARKS);
 
 		if (err)
 			return err;
@@ -231,7 +237,7 @@ static int read_all(struct trace_run *run, struct reading *r)
 static void forget_reading(struct reading *r)
 {
 	counts_free(&r->rows);
-	counts_free(&r->others);
+	counts_free(&r->total);
 	counts_free(&r->sockets);
 }
 
@@ -267,59 +273,87 @@ static void add_row(json_t *rows, __u32 what, const struct weir_by_key *key,
 	json_decref(row);
 }
 
+/* What was known of this row: not of one that had to make room before it came again. */
+static const __u64 *known_before(const struct counts *now, size_t i, const struct counts *before)
+{
+	const __u64 *was = before->count ? counts_find(before, counts_key(now, i)) : NULL;
+
+	return was && was[MARKS] == counts_value(now, i)[MARKS] ? was : NULL;
+}
+
 /* A walk may miss a socket, or come when its record is gone and its row was read before: what it has
  * sent is not taken back, and told of once. */
 static void keep_highest(struct counts *now, const struct counts *before)
 {
-	for (size_t i = 0; before->count && i < now->count; i++) {
-		const __u64 *was = counts_find(before, counts_key(now, i));
+	for (size_t i = 0; i < now->count; i++) {
+		const __u64 *was = known_before(now, i, before);
 		__u64 *value = counts_value(now, i);
 
-		for (size_t c = 0; was && c < now->values; c++)
+		for (size_t c = 0; was && c < MARKS; c++)
 			if (value[c] < was[c])
 				value[c] = was[c];
 	}
 }
 
-/* What came since `before`. */
+/* The rows, what came since `before`; and it is added up. */
 static void add_rows(json_t *rows, __u32 what, const struct counts *now,
-		     const struct counts *before, bool keyed)
+		     const struct counts *before, struct weir_retransmit_counts *sum)
 {
 	for (size_t i = 0; i < now->count; i++) {
 		struct weir_retransmit_counts n;
 
-		counts_since(&n, now, i, before);
-		add_row(rows, what, keyed ? counts_key(now, i) : NULL, &n);
+		counts_since(&n, now, i, known_before(now, i, before) ? before : NULL);
+		for (size_t c = 0; c < MARKS; c++)
+			((__u64 *)sum)[c] += ((__u64 *)&n)[c];
+		add_row(rows, what, counts_key(now, i), &n);
 	}
 }
 
-static json_t *summary_json(__u32 what, const struct reading *r,
-			    const struct retransmit_own *before)
+/* What is in the total and was not told of yet: of rows that had to make room. */
+static void add_rest(json_t *rows, __u32 what, const struct counts *total,
+		     struct weir_retransmit_counts *told)
+{
+	struct weir_retransmit_counts n = {};
+	__u64 *sum = (__u64 *)told, *rest = (__u64 *)&n;
+
+	for (size_t c = 0; total->count && c < MARKS; c++) {
+		__u64 all = counts_value(total, 0)[c];
+
+		rest[c] = all > sum[c] ? all - sum[c] : 0;
+		sum[c] += rest[c];
+	}
+	add_row(rows, what, NULL, &n);
+}
+
+static json_t *summary_json(__u32 what, const struct reading *r, const struct counts *before,
+			    struct weir_retransmit_counts *told)
 {
 	json_t *rows = json_array();
 
-	add_rows(rows, what, &r->rows, &before->rows, true);
-	add_rows(rows, what, &r->others, &before->others, false);
+	if (what)
+		add_rows(rows, what, &r->rows, before, told);
+	add_rest(rows, what, &r->total, told);
 	return json_pack("{s:o,s:o}", "by", by_json(what), "rows", by_sorted(rows, "segments"));
 }
 
 json_t *retransmit_summary(struct trace_run *run, double seconds)
 {
-	static const struct retransmit_own none;
+	static const struct counts none;
 	struct retransmit_own *own = run->own;
+	struct weir_retransmit_counts told = {};
 	struct reading r = {};
 	json_t *summary = NULL;
 	struct weir_by by;
 
 	if (!by_of(run, &by) && !read_all(run, &r)) {
 		keep_highest(&r.rows, &own->rows);
-		keep_highest(&r.others, &own->others);
-		summary = summary_json(by.what, &r, seconds ? own : &none);
+		if (seconds)
+			told = own->told;
+		summary = summary_json(by.what, &r, seconds ? &own->rows : &none, &told);
 		counts_free(&own->rows);
-		counts_free(&own->others);
 		own->rows = r.rows;
-		own->others = r.others;
-		r.rows = r.others = (struct counts){};
+		own->told = told;
+		r.rows = (struct counts){};
 	}
 	forget_reading(&r);
 	return summary;

@@ -92,14 +92,9 @@ static json_t *rows_json(__u32 by, const struct rtt_own *now, const struct rtt_o
 
 static int read_counts(struct trace_run *run, struct rtt_own *now)
 {
-	int rows = trace_map(run, "rows"), others = trace_map(run, "others"), err;
+	int err = counts_of_marks(&now->rows, run, "rows", WEIR_RTT_MARKS);
 
-	if (rows < 0 || others < 0)
-		return -ENOENT;
-	err = counts_read_marks(&now->rows, rows, WEIR_RTT_MARKS);
-	if (!err)
-		err = counts_read_marks(&now->others, others, WEIR_RTT_MARKS);
-	return err;
+	return err ? err : counts_of_marks(&now->others, run, "others", WEIR_RTT_MARKS);
 }
 
 json_t *rtt_summary(struct trace_run *run, double seconds)

@@ -168,11 +168,16 @@ int counts_read(struct counts *c, int map)
 	return counts_read_marks(c, map, SIZE_MAX);
 }
 
-int counts_of(struct counts *c, struct trace_run *run, const char *map)
+int counts_of_marks(struct counts *c, struct trace_run *run, const char *map, size_t marks)
 {
 	int fd = trace_map(run, map);
 
-	return fd < 0 ? fd : counts_read(c, fd);
+	return fd < 0 ? fd : counts_read_marks(c, fd, marks);
+}
+
+int counts_of(struct counts *c, struct trace_run *run, const char *map)
+{
+	return counts_of_marks(c, run, map, SIZE_MAX);
 }
 
 void counts_free(struct counts *c)

@@ -21,6 +21,7 @@ int counts_read(struct counts *c, int map);
 int counts_read_marks(struct counts *c, int map, size_t marks);
 /* The same, of a run's map of this name. */
 int counts_of(struct counts *c, struct trace_run *run, const char *map);
+int counts_of_marks(struct counts *c, struct trace_run *run, const char *map, size_t marks);
 void counts_free(struct counts *c);
 const void *counts_key(const struct counts *c, size_t i);
 __u64 *counts_value(const struct counts *c, size_t i);

@@ -5,7 +5,7 @@
 
 #include "by.h"
 
-#define WEIR_RETRANSMIT_ROWS	16384
+#define WEIR_RETRANSMIT_ROWS	16384 /* those that were not used for longest make room */
 #define WEIR_RETRANSMIT_SOCKETS 65536
 
 /* Why: as the kernel's own counters tell them apart. */
@@ -43,6 +43,7 @@ struct weir_retransmit_counts {
 	__u64 failed; /* attempts that were not sent */
 	__u64 bytes_sent,
 		bytes_retrans; /* by the connections that sent something again, over their lives */
+	__u64 born_ns;	       /* no counter: the row has counted since then */
 };
 
 /* Of a connection that sent something again; by its address. */

@@ -229,3 +229,49 @@ refuses "--by with --pinned" 1 "belong" tcp retransmit --pinned --by peer
 refuses "nothing is pinned there" 2 "--pin" tcp retransmit --pinned
 check "no more in the background" "$WEIR" -n "$client" tcp retransmit --unpin
 check "no pins are left" no_pins "$client"
+
+# ---- more peers than there are rows ----
+
+# Clients that no kernel knows of: each SYN-ACK is sent again, once.
+crowd() {
+	local mac_of_host
+	link "$client" crowd "$host" crowd
+	address "$host" crowd 10.9.6.2/24
+	inside "$host" sysctl -qw net.core.somaxconn=65535 net.ipv4.tcp_max_syn_backlog=65535 \
+		net.ipv4.tcp_syncookies=0 net.ipv4.tcp_synack_retries=1
+	ip -n "$host" neigh replace 10.9.6.78 lladdr \
+		"$(ip -n "$client" -j link show crowd | jq -r '.[0].address')" dev crowd
+	mac_of_host=$(ip -n "$host" -j link show crowd | jq -r '.[0].address')
+	crowding=(inside "$client" timeout -k 2 100 python3 tests/tcp/half_open.py crowd "$mac_of_host" 10.9.6.78
+		10.9.6.2)
+}
+
+listen() { # PORT
+	background "$host" timeout -k 1 200 python3 tests/tcp/listener.py 10.9.6.2 "$1" 65000 >"$SCRATCH/listen.$1"
+	listening+=($!)
+	await 20 grep -q ready "$SCRATCH/listen.$1"
+}
+
+sent_again() { # COUNT
+	[ $(($(counters "$host" TcpRetransSegs) - before)) -ge "$1" ]
+}
+
+at_host() { # JQ-CONDITION
+	"$WEIR" -j -n "$host" tcp retransmit --pinned | jq -e "$1" >"$OUTPUT"
+}
+
+listening=()
+check "a crowd" crowd
+check "a listener for it" listen 90
+before=$(counters "$host" TcpRetransSegs)
+check "collect by its ports" "$WEIR" -n "$host" tcp retransmit --pin --by peer-port
+check "20000 clients" eval '"${crowding[@]}" 90 20000 --gap 0 --patience 0 </dev/null >"$OUTPUT"'
+check "each is answered twice" await 60 sent_again 20000
+check "not all have a row, but none is forgotten" at_host '(.rows | length <= 16385) and
+	any(.rows[]; .other) and ([.rows[].segments] | add == 20000)'
+check "another listener" listen 91
+check "one more client" eval '"${crowding[@]}" 91 1 --first 60001 --patience 0 </dev/null >"$OUTPUT"'
+check "has a row of its own" await 30 at_host 'any(.rows[]; .peer_port == 60001 and .segments == 1)'
+check "and all are told of" at_host '[.rows[].segments] | add == 20001'
+check "no more in the background" "$WEIR" -n "$host" tcp retransmit --unpin
+kill "${listening[@]}"
