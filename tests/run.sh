@@ -51,7 +51,7 @@ add() { # NAME COMMAND...
 	printf -v words '%q ' "${@:2}"
 	command[$1]=$words
 	case $1 in
-	vm/* | docker/demo.sh | netns/attach/gone.sh | netns/rules/blocklist.sh | netns/balance/scale.sh | netns/tcp/port.sh | \
+	vm/* | docker/demo.sh | netns/rules/blocklist.sh | netns/balance/scale.sh | netns/tcp/port.sh | \
 		netns/tcp/port_scale.sh | unit/balance/maglev | unit/balance/slots | unit/rules/table | \
 		unit/service/service_table | unit/service/service_table_size | \
 		unit/sock/probe | unit/base/ticker) alone+=("$1") ;;

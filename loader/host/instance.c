@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <glob.h>
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -21,6 +19,7 @@
 #include <bpf/bpf.h>
 
 #include "loader/base/error.h"
+#include "namespaces.h"
 #include "netdev.h"
 #include "loader/base/options.h"
 
@@ -126,23 +125,10 @@ static int take_lock(bool change, bool wait)
 
 static int describe_namespace(struct instance_record *record)
 {
-	socklen_t size = sizeof(record->cookie);
-	int fd;
-
 	*record = (struct instance_record){.schema = RECORD_SCHEMA, .netns = netdev_namespace()};
 	if (!record->netns)
 		return fail(-ENOENT, "cannot look at /proc/self/ns/net; mount /proc");
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &record->cookie, &size)) {
-		int err = -errno;
-
-		if (fd >= 0)
-			close(fd);
-		return fail(err, "cannot tell this network namespace from others: %s",
-			    strerror(-err));
-	}
-	close(fd);
-	return 0;
+	return netns_cookie(&record->cookie);
 }
 
 static int write_record(const struct instance *in, const struct instance_record *record)
@@ -177,48 +163,11 @@ static bool has_live_link(const struct instance *in)
 	return live;
 }
 
-/* Names of namespaces, as `ip netns` gives them, are mounts. */
-static bool is_mounted(const char *netns)
-{
-	FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL, root[64];
-	bool found = false;
-	size_t room = 0;
-
-	while (mounts && !found && getline(&line, &room, mounts) > 0)
-		found = sscanf(line, "%*s %*s %*s %63s", root) == 1 && !strcmp(root, netns);
-	free(line);
-	if (mounts)
-		fclose(mounts);
-	return found;
-}
-
-static bool is_used(const char *netns)
-{
-	char link[64];
-	bool used = false;
-	glob_t threads;
-
-	if (glob("/proc/[0-9]*/task/[0-9]*/ns/net", GLOB_NOSORT, NULL, &threads))
-		return false;
-	for (size_t i = 0; i < threads.gl_pathc && !used; i++) {
-		ssize_t n = readlink(threads.gl_pathv[i], link, sizeof(link) - 1);
-
-		link[n > 0 ? n : 0] = 0;
-		used = !strcmp(link, netns);
-	}
-	globfree(&threads);
-	return used;
-}
-
 /* An instance whose namespace is gone has nothing alive in it: its devices went with it. Sockets
  * and descriptors keep a namespace too, but what is attached in it tells by itself. */
 static bool is_alive(const struct instance *in, const struct instance_record *record)
 {
-	char netns[64];
-
-	snprintf(netns, sizeof(netns), "net:[%llu]", record->netns);
-	return has_live_link(in) || is_mounted(netns) || is_used(netns);
+	return has_live_link(in) || netns_is_alive(record->netns, record->cookie);
 }
 
 static int remove_all_but(const struct instance *in, const char *one, const char *other)

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <linux/nsfs.h>
 #include <mntent.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -260,4 +262,74 @@ int netns_visit(__u64 inode, int (*act)(void *data), void *data)
 		err = netns_for_each(&list, inode ? &inode : NULL, inode ? 1 : 0, act, data, NULL);
 	netns_list_free(&list);
 	return err;
+}
+
+int netns_cookie(__u64 *cookie)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
+	socklen_t size = sizeof(*cookie);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size))
+		err = -errno;
+	if (fd >= 0)
+		close(fd);
+	return err ? fail(err, "cannot tell this network namespace from others: %s", strerror(-err))
+		   : 0;
+}
+
+/* Names of namespaces, as `ip netns` gives them, are mounts. */
+static bool is_mounted(const char *netns)
+{
+	FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, root[64];
+	bool found = false;
+	size_t room = 0;
+
+	while (mounts && !found && getline(&line, &room, mounts) > 0)
+		found = sscanf(line, "%*s %*s %*s %63s", root) == 1 && !strcmp(root, netns);
+	free(line);
+	if (mounts)
+		fclose(mounts);
+	return found;
+}
+
+static bool is_used(const char *netns)
+{
+	char link[64];
+	bool used = false;
+	glob_t threads;
+
+	if (glob("/proc/[0-9]*/task/[0-9]*/ns/net", GLOB_NOSORT, NULL, &threads))
+		return false;
+	for (size_t i = 0; i < threads.gl_pathc && !used; i++) {
+		ssize_t n = readlink(threads.gl_pathv[i], link, sizeof(link) - 1);
+
+		link[n > 0 ? n : 0] = 0;
+		used = !strcmp(link, netns);
+	}
+	globfree(&threads);
+	return used;
+}
+
+static int compare_cookie(void *data)
+{
+	__u64 *cookie = data, here;
+	int err = netns_cookie(&here);
+
+	if (!err && here != *cookie)
+		*cookie = 0;
+	return err;
+}
+
+/* Entering it may fail where looking does not: then it is taken for the one that it was. */
+bool netns_is_alive(__u64 inode, __u64 cookie)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "net:[%llu]", inode);
+	if (!is_mounted(name) && !is_used(name))
+		return false;
+	if (netns_visit(inode, compare_cookie, &cookie))
+		forget_failure();
+	return cookie;
 }

@@ -4,6 +4,7 @@
 #define WEIR_NAMESPACES_H
 
 #include <linux/types.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct netns {
@@ -31,5 +32,11 @@ int netns_for_each(const struct netns_list *list, const __u64 *wanted, size_t co
 
 /* The same in the one of this inode, or in all for 0, without a list. */
 int netns_visit(__u64 inode, int (*act)(void *data), void *data);
+
+/* Of the namespace that the calling thread is in, which no other has after it. 0 or < 0 with a fail() line. */
+int netns_cookie(__u64 *cookie);
+
+/* Whether somebody is in it, or it is mounted. Its inode may be another's by now, its cookie not. */
+bool netns_is_alive(__u64 inode, __u64 cookie);
 
 #endif

@@ -125,7 +125,7 @@ test_held_namespace() {
 		bpftool link detach pinned "$(pins_of "$host")/devices/eth1/$link"
 	done
 	refuses "even with nothing attached in it" 2 "another network namespace" attach lo
-	umount "$SCRATCH/held"
+	await 10 umount "$SCRATCH/held" # who looks for namespaces holds them for a moment
 	# The inode of the one that is gone is given to the next one made: nobody must make one meanwhile.
 	check "attach when it is gone" await 20 weir attach lo
 	check "detach --all" weir detach --all

@@ -340,13 +340,38 @@ static void test_seen_at_home(void **state)
 	netns_list_free(&list);
 }
 
+static int read_cookie(void *data)
+{
+	return netns_cookie(data);
+}
+
+/* An inode goes to another namespace when its own is gone, a cookie never. */
+static void test_alive(void **state)
+{
+	__u64 named_cookie = 0, far_cookie = 0, own = 0;
+
+	(void)state;
+	REQUIRE_NAMESPACES();
+	assert_int_equal(netns_cookie(&own), 0);
+	assert_int_equal(netns_visit(named_inode, read_cookie, &named_cookie), 0);
+	assert_int_equal(netns_visit(far_inode[1], read_cookie, &far_cookie), 0);
+	assert_true(own && named_cookie && far_cookie);
+	assert_true(netns_is_alive(own_inode(), own));
+	assert_true(netns_is_alive(named_inode, named_cookie));
+	assert_true(netns_is_alive(far_inode[1], far_cookie));
+	assert_false(netns_is_alive(own_inode(), far_cookie));
+	assert_false(netns_is_alive(named_inode, far_cookie));
+	assert_false(netns_is_alive(far_inode[1], named_cookie));
+	assert_false(netns_is_alive(1, own));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_list),	     cmocka_unit_test(test_other_mounts),
 		cmocka_unit_test(test_vanishing),    cmocka_unit_test(test_visits),
 		cmocka_unit_test(test_visits_stop),  cmocka_unit_test(test_many),
-		cmocka_unit_test(test_seen_at_home),
+		cmocka_unit_test(test_seen_at_home), cmocka_unit_test(test_alive),
 	};
 
 	return cmocka_run_group_tests(tests, make_namespaces, end_namespaces);
