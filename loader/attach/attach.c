@@ -4,10 +4,10 @@
 #include <stdio.h>
 
 #include "device_detach.h"
-#include "far_ends.h"
+#include "veth/far_ends.h"
 #include "local.h"
 #include "needs.h"
-#include "polling.h"
+#include "veth/polling.h"
 #include "serving.h"
 
 #include "loader/service/services.h"

@@ -7,13 +7,13 @@
 #include <time.h>
 
 #include "device_detach.h"
-#include "held_offloads.h"
+#include "veth/held_offloads.h"
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"
 #include "loader/program/tc_link.h"
 #include "loader/program/xdp_link.h"
 #include "lost.h"
-#include "polling.h"
+#include "veth/polling.h"
 #include "presence.h"
 
 static __u64 now_ns(void)

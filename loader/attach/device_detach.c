@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include "attachment.h"
-#include "held_offloads.h"
+#include "veth/held_offloads.h"
 #include "loader/balance/publish.h"
 #include "loader/base/error.h"
 #include "loader/program/tc_link.h"
 #include "loader/program/xdp_link.h"
-#include "polling.h"
+#include "veth/polling.h"
 #include "presence.h"
 
 int device_take_off(const struct instance *in, const char *pinned)

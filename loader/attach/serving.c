@@ -7,7 +7,7 @@
 #include "device.h"
 #include "loader/base/error.h"
 #include "loader/program/xdp_link.h"
-#include "polling.h"
+#include "veth/polling.h"
 
 int serving_check_device(const struct netdev *dev, enum attach_mode mode, bool has_tc)
 {

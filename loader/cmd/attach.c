@@ -9,7 +9,7 @@
 #include "command.h"
 #include "loader/attach/device.h"
 #include "loader/attach/device_detach.h"
-#include "loader/attach/held_offloads.h"
+#include "loader/attach/veth/held_offloads.h"
 #include "loader/base/error.h"
 #include "loader/base/options.h"
 #include "loader/host/netdev.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "loader/attach/polling.h"
+#include "loader/attach/veth/polling.h"
 #include "loader/service/services.h"
 #include "loader/doctor/doctor.h"
 #include "loader/base/error.h"

@@ -6,8 +6,8 @@
 
 #include "command.h"
 #include "loader/attach/device.h"
-#include "loader/attach/offload.h"
-#include "loader/attach/polling.h"
+#include "loader/attach/veth/offload.h"
+#include "loader/attach/veth/polling.h"
 #include "loader/service/services.h"
 #include "loader/base/error.h"
 #include "loader/out/out.h"

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "loader/attach/held_offloads.h"
+#include "loader/attach/veth/held_offloads.h"
 #include "loader/host/ethtool.h"
 
 /* A page less XDP's headroom, skb_shared_info, the Ethernet header and two VLAN tags. */

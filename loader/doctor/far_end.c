@@ -2,7 +2,7 @@
 /* What the doctor says of the far ends of veths. */
 #include "findings.h"
 
-#include "loader/attach/offload.h"
+#include "loader/attach/veth/offload.h"
 #include "loader/base/error.h"
 
 void advise_far_end(struct doctor *d, const struct netdev *dev, const char *option,

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "loader/attach/offload.h"
+#include "loader/attach/veth/offload.h"
 #include "loader/program/xdp_link.h"
 #include "loader/nexthop/nexthop.h"
 #include "loader/base/error.h"

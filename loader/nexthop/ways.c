@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "loader/attach/device.h"
-#include "loader/attach/polling.h"
+#include "loader/attach/veth/polling.h"
 #include "loader/base/error.h"
 #include "loader/host/ifindexes.h"
 

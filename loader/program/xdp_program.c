@@ -12,7 +12,7 @@
 #include "loader/base/error.h"
 #include "loader/host/clock.h"
 #include "loader/attach/attachment.h"
-#include "loader/attach/offload.h"
+#include "loader/attach/veth/offload.h"
 #include "xdp_link.h"
 
 /* A frame of a larger MTU does not fit a page beside XDP's headroom and the skb's tail. */

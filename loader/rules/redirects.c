@@ -12,7 +12,7 @@
 #include <bpf/bpf.h>
 
 #include "loader/attach/device.h"
-#include "loader/attach/polling.h"
+#include "loader/attach/veth/polling.h"
 #include "loader/program/xdp_link.h"
 #include "loader/base/error.h"
 #include "loader/host/netdev.h"

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "loader/attach/offload.h"
+#include "loader/attach/veth/offload.h"
 #include "loader/base/error.h"
 #include "loader/host/far_end.h"
 #include "tests/shared/far_namespace.h"

@@ -4,9 +4,9 @@
 #ifndef WEIR_HELD_OFFLOADS_H
 #define WEIR_HELD_OFFLOADS_H
 
-#include "attachment.h"
+#include "loader/attach/attachment.h"
 #include "loader/host/netdev.h"
-#include "needs.h"
+#include "loader/attach/needs.h"
 
 /* Before the XDP program comes: those that would keep from it what the needs ask it for. */
 int offloads_hold(const struct instance *in, const struct netdev *dev, struct attachment *a,

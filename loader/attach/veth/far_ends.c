@@ -5,7 +5,7 @@
 
 #include <bpf/bpf.h>
 
-#include "device.h"
+#include "loader/attach/device.h"
 #include "loader/balance/publish.h"
 #include "loader/base/error.h"
 #include "loader/nexthop/records.h"
