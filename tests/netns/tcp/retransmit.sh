@@ -114,12 +114,13 @@ check "lines of one port" trace_begin "$SCRATCH/filtered" -j -n "$client" tcp re
 tracers+=("$tracing")
 check "lines of IPv6" trace_begin "$SCRATCH/six" -j -n "$client" tcp retransmit -6
 tracers+=("$tracing")
-talk 5005 10.9.5.2 --segments 1
+talk 5005 10.9.5.2 --segments 1 --after "$SCRATCH/traced"
 check "lines of a process" trace_begin "$SCRATCH/process" -j -n "$client" tcp retransmit \
 	--pid "${pid[5005]}"
 tracers+=("$tracing")
 check "a summary" trace_begin "$SCRATCH/summary" -j -n "$client" tcp retransmit -s --by peer-port
 summing=$tracing
+touch "$SCRATCH/traced"
 "$WEIR" -j -n "$client" tcp retransmit --pinned -i 0.2 >"$SCRATCH/watching" &
 watching=$!
 
