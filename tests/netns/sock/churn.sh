@@ -30,8 +30,13 @@ programs() { # on the cgroups of this test
 	done
 }
 
+# The kernel takes them off a moment after the last reference to their link.
+no_programs() {
+	! programs
+}
+
 nothing_left() {
-	! find "$PINS" 2>/dev/null | grep . && ! programs
+	! find "$PINS" 2>/dev/null | grep . && await 5 no_programs
 }
 
 detach_all() {
@@ -86,6 +91,7 @@ holds "the clients' is detached: sockets of both are back on TCP" '.sockets_rele
 	weir -j sock detach "$GROUP"
 check "so they are" apart 0 shortcut
 equal "its networks are forgotten" 0 "$(bpftool -j map dump pinned "$PINS/local" | jq length)"
+await 10 connections_are 10 unpaired '.port == 6000'
 says "why says so" "cgroup /$GROUP is not attached" weir sock why \
 	"$(connections 'select(.port == 6000) | .client' | head -n 1 | tr -d '"')" 127.0.0.1:6000
 check "attached again" weir sock attach "$GROUP"

@@ -38,14 +38,17 @@ gone() { # PID
 	! kill -0 "$1"
 }
 
+# The kernel takes them off a moment after the last reference to their link.
+no_programs() { # CGROUP
+	! bpftool cgroup show "$(cgroup_path "$1")" | grep -E 'sock_ops|setsockopt'
+}
+
 # Nothing of it is left: no pins, no process that tends, no program on a cgroup.
 clean() {
 	local group found=0
 	if find "$(pins_of "$host")/sock" 2>/dev/null | grep .; then found=1; fi
 	for group in "$GROUP" "$second"; do
-		if bpftool cgroup show "$(cgroup_path "$group")" | grep -E 'sock_ops|setsockopt'; then
-			found=1
-		fi
+		await 5 no_programs "$group" || { echo "programs are on $group"; found=1; }
 	done
 	if [ -n "$tends" ] && ! await 2 gone "$tends"; then
 		echo "process $tends still tends"
