@@ -15,7 +15,7 @@
 #include "loader/trace/rows.h"
 #include "loader/kernel/owners.h"
 #include "loader/kernel/snapshot.h"
-#include "states.h"
+#include "loader/tcp/states/states.h"
 #include "tcp_retransmit.skel.h"
 #include "trace/abi/retransmit.h"
 

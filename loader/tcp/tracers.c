@@ -8,8 +8,8 @@
 #include "loader/tcp/queue/queue.h"
 #include "retransmit.h"
 #include "rtt.h"
-#include "states.h"
-#include "top.h"
+#include "loader/tcp/states/states.h"
+#include "loader/tcp/top/top.h"
 
 const struct tracer *const tracers[] = {
 	&tracer_states,	    &tracer_rtt,  &tracer_connect, &tracer_life, &tracer_top,

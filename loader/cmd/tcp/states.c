@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir tcp states: every change of state, with the time spent in the old one. */
-#include "loader/tcp/states.h"
+#include "loader/tcp/states/states.h"
 
 #include "loader/cmd/command.h"
 #include "session.h"

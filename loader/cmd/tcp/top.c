@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* weir tcp top: who moves how many bytes, every second. */
-#include "loader/tcp/top.h"
+#include "loader/tcp/top/top.h"
 
 #include <errno.h>
 #include <limits.h>

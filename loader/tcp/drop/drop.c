@@ -20,7 +20,7 @@
 #include "loader/out/out.h"
 #include "loader/kernel/kernel_names.h"
 #include "loader/watch/counters.h"
-#include "loader/tcp/states.h"
+#include "loader/tcp/states/states.h"
 #include "tcp_drop.skel.h"
 
 struct drop_own {

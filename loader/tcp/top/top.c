@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "life.h"
+#include "loader/tcp/life.h"
 #include "loader/base/error.h"
 #include "loader/trace/rows.h"
-#include "shortcuts.h"
+#include "loader/tcp/shortcuts.h"
 #include "top_sockets.h"
 
 #define ENDED_ROOM (16u << 20) /* bytes of events: 100000 ends between two times they are taken */

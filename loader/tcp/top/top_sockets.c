@@ -7,7 +7,7 @@
 
 #include <bpf/bpf.h>
 
-#include "life.h"
+#include "loader/tcp/life.h"
 #include "loader/base/error.h"
 #include "loader/trace/lines.h"
 #include "loader/kernel/snapshot.h"
