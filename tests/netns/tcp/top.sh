@@ -48,8 +48,11 @@ open() { # NAME NUMBER
 	jq -se ".[-1].total.connections == $2 and all(.[-1].rows[]; .rtt_us_mean > 0)" "$SCRATCH/$1"
 }
 check "it and the older one are open" await 20 open process 2
-check "with their processes" jq -se '.[-1].rows | map(select(.connections > 0)) | length == 2 and
-	all(.pid > 0 and .comm == "python3")' "$SCRATCH/process"
+with_processes() {
+	jq -se '.[-1].rows | map(select(.connections > 0)) | length == 2 and all(.pid > 0 and .comm == "python3")' \
+		"$SCRATCH/process"
+}
+check "with their processes" await 20 with_processes
 touch "$SCRATCH/old" "$SCRATCH/long"
 wait "$old" "$long"
 check "no connection is left" await 20 open process 0
