@@ -289,6 +289,8 @@ _weir() {
 		((i++))
 		if [[ $object == help ]]; then
 			((i != COMP_CWORD)) || words=("$objects")
+			((i + 1 != COMP_CWORD)) ||
+				words=("$(_weir_commands "$(_weir_resolve "${COMP_WORDS[i]}" $objects)")")
 		elif [[ $commands && $i == "$COMP_CWORD" ]]; then
 			words=("$commands")
 		else

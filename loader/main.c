@@ -110,18 +110,23 @@ static void print_command(FILE *to, const struct command *c)
 		c->name ? c->name : "", *c->arguments ? " " : "", c->arguments, c->summary);
 }
 
-/* Of this object, or of all. */
-static void print_commands(FILE *to, const char *object)
+static void print_filters(FILE *to, const char *object)
 {
-	for (size_t i = 0; i < COMMANDS; i++)
-		if (!object || !strcmp(commands[i].object, object))
-			print_command(to, &commands[i]);
 	if (object && strcmp(object, "tcp"))
 		return;
 	fputs("  FILTER of weir tcp: --port LIST, --peer CIDR, --peer-port LIST, --pid PID,\n"
 	      "        --cgroup CGROUP, --netns NAME, -4, -6; but for show, each understands\n"
 	      "        --overhead, and but for top --pin, --pinned, --unpin to collect in the background\n",
 	      to);
+}
+
+/* Of this object, or of all. */
+static void print_commands(FILE *to, const char *object)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (!object || !strcmp(commands[i].object, object))
+			print_command(to, &commands[i]);
+	print_filters(to, object);
 }
 
 static void print_help(FILE *to)
@@ -292,13 +297,14 @@ static const struct command *choose(struct args *args)
 	object = find_object(next_word(args));
 	if (!object)
 		return NULL;
-	if (help || asks_help(args)) {
+	if (asks_help(args) || (help && !args->count)) {
 		print_commands(stdout, object);
 		return NULL;
 	}
 	command = find_command(object, args);
-	if (command && asks_help(args)) {
+	if (command && (help || asks_help(args))) {
 		print_command(stdout, command);
+		print_filters(stdout, object);
 		return NULL;
 	}
 	return command;

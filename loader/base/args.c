@@ -38,7 +38,10 @@ char *value_of(struct args *args, const char *word)
 
 int no_more_words(struct args *args)
 {
-	return args->count ? misuse("'%s' is not expected here", args->word[0]) : 0;
+	return args->count
+		       ? misuse("'%s' is not expected here; -h behind the command shows what is",
+				args->word[0])
+		       : 0;
 }
 
 int parse_number(const char *what, const char *text, long least, long most, long *number)

@@ -35,6 +35,10 @@ static const struct column instance_columns[] = {
 	COLUMN("backends", "Backends", UNIT_COUNT),
 };
 
+static const struct column other_columns[] = {
+	COLUMN("instance", "Other instances", UNIT_TEXT),
+};
+
 static const struct column socket_columns[] = {
 	COLUMN("cgroups", "Cgroups for sockets", UNIT_COUNT),
 	COLUMN("pairs", "Short-cut connections", UNIT_COUNT),
@@ -63,7 +67,7 @@ static const struct table tables[] = {
 	{.rows = "offloads", COLUMNS(offload_columns)},
 	{.rows = "sockets", COLUMNS(socket_columns)},
 	{.rows = "tracers", COLUMNS(tracer_columns)},
-	{.rows = "other_instances", COLUMNS(instance_columns)},
+	{.rows = "other_instances", COLUMNS(other_columns)},
 };
 
 static json_t *describe(const struct device *d)

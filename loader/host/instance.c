@@ -52,6 +52,16 @@ static bool mounts_are_private(void)
 	       (!stat("/proc/1/ns/mnt", &other) && other.st_ino != own.st_ino);
 }
 
+static void say_what_is_hidden(void)
+{
+	static bool said;
+
+	if (!said && mounts_are_private())
+		notice("there is no bpffs in this mount namespace, so that nothing that is attached is "
+		       "seen; instead of 'ip netns exec NAME weir' use 'weir -n NAME'");
+	said = true;
+}
+
 static int mount_bpffs(bool change)
 {
 	struct statfs fs;
@@ -62,8 +72,10 @@ static int mount_bpffs(bool change)
 			    WEIR_BPFFS);
 	if (fs.f_type == BPF_FS_MAGIC)
 		return 0;
-	if (!change)
+	if (!change) {
+		say_what_is_hidden();
 		return -ENOENT;
+	}
 	if (mounts_are_private())
 		return fail(-ENOENT,
 			    "there is no bpffs in this mount namespace, and one mounted now would "

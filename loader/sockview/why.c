@@ -177,12 +177,13 @@ static void tell_traffic(json_t *steps, const struct connection *c)
 		const struct weir_way *way = &c->pair.way[end];
 		struct words w = {};
 
-		also(&w, "%llu messages with %s short-cut", way->messages, bytes_text(way->bytes));
+		also(&w, "%llu message%s with %s short-cut", way->messages,
+		     way->messages == 1 ? "" : "s", bytes_text(way->bytes));
 		if (way->tcp_bytes)
 			also(&w, "%s by TCP since", bytes_text(way->tcp_bytes));
 		if (way->gated)
-			also(&w, "%llu messages waited for bytes sent by TCP to be read first",
-			     way->gated);
+			also(&w, "%llu message%s waited for bytes sent by TCP to be read first",
+			     way->gated, way->gated == 1 ? "" : "s");
 		if (way->spilled)
 			also(&w, "%llu as the reader had %s or %d messages unread", way->spilled,
 			     bytes_text(c->pair.limit), WEIR_QUEUED_MAX);
