@@ -192,8 +192,8 @@ static const struct command *find_named(const char *object, const char *word)
 		found = c;
 	}
 	if (!found)
-		misuse("there is no command '%s %s'; 'weir help' shows what there is", object,
-		       word);
+		misuse("there is no command '%s %s'; 'weir help %s' shows what there is", object,
+		       word, object);
 	return found;
 }
 
@@ -203,14 +203,14 @@ static bool asks_help(const struct args *args)
 			       !strcmp(args->word[0], "--help"));
 }
 
-/* An object's first command is what it shows when no command is given. */
+/* An object's first command is what it does when none is named. */
 static const struct command *find_command(const char *object, struct args *args)
 {
 	size_t first = 0;
 
 	while (strcmp(commands[first].object, object))
 		first++;
-	if (!commands[first].name || !args->count)
+	if (!commands[first].name || !args->count || *args->word[0] == '-')
 		return &commands[first];
 	return find_named(object, next_word(args));
 }
