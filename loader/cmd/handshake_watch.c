@@ -217,7 +217,7 @@ static int run(struct watching *w, struct device *list, size_t count)
 	free(maps);
 	if (err)
 		return err;
-	err = poll_events(w, watch);
+	err = out_titles(&w->stream) ?: poll_events(w, watch);
 	handshake_watch_close(watch);
 	return err;
 }

@@ -104,9 +104,10 @@ int out_show(json_t *document, const struct table *tables, int count)
 	return report(err);
 }
 
+/* NULL: only the titles. */
 static int write_row(struct out_stream *stream, const json_t *row)
 {
-	json_t *rows = json_pack("[O]", row);
+	json_t *rows = row ? json_pack("[O]", row) : json_array();
 	struct table table = *stream->table;
 	struct style style;
 	char *text = NULL;
@@ -123,7 +124,10 @@ static int write_row(struct out_stream *stream, const json_t *row)
 	if (height > 2 && stream->lines >= height - 1)
 		stream->lines = 0;
 	table.rows = NULL;
-	table_print(f, &table, rows, style, stream->widths, !stream->lines);
+	if (row)
+		table_print(f, &table, rows, style, stream->widths, !stream->lines);
+	else
+		table_titles(f, &table, style, stream->widths);
 	json_decref(rows);
 	err = fclose(f) ? -ENOMEM : write_out(text, size);
 	for (size_t i = 0; i < size; i++)
@@ -141,6 +145,11 @@ int out_row(struct out_stream *stream, json_t *row)
 	err = options.json ? write_json(row, JSON_COMPACT) : write_row(stream, row);
 	json_decref(row);
 	return err == -EPIPE ? OUT_CLOSED : report(err);
+}
+
+int out_titles(struct out_stream *stream)
+{
+	return options.json || !isatty(STDOUT_FILENO) ? 0 : report(write_row(stream, NULL));
 }
 
 int out_text(const char *format, ...)

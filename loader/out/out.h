@@ -42,6 +42,9 @@ struct out_stream {
  * table. Titles come first and again with each new screen. Returns 0, OUT_CLOSED or < 0. */
 int out_row(struct out_stream *stream, json_t *row);
 
+/* On a terminal, the titles before there is a row: one sees that it waits. Returns 0 or < 0. */
+int out_titles(struct out_stream *stream);
+
 /* A line of text for people, for commands that do something: "eth0: attached ...". With -j the
  * same is `out_show` of a document without tables. Returns 0 or < 0. */
 int out_text(const char *format, ...) __attribute__((format(printf, 1, 2)));

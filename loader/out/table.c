@@ -421,6 +421,13 @@ static void print_lines(struct cursor *c, const struct table *table, const struc
 	}
 }
 
+void table_titles(FILE *f, const struct table *table, struct style style, int *widths)
+{
+	struct cursor c = {.f = f, .style = style};
+
+	print_lines(&c, table, NULL, 0, widths, true);
+}
+
 static void print_rest(struct cursor *c, const struct table *table, const json_t *rows)
 {
 	size_t left = json_array_size(rows) - count_rows(table, rows);

@@ -74,6 +74,9 @@ struct style {
 void table_print(FILE *f, const struct table *table, const json_t *document, struct style style,
 		 int *widths, bool titles);
 
+/* Only the titles, for a stream whose first row is yet to come. */
+void table_titles(FILE *f, const struct table *table, struct style style, int *widths);
+
 /* Whether table_print would write anything: there are rows, or a line that says there are none. */
 bool table_shows(const struct table *table, const json_t *document);
 

@@ -272,6 +272,8 @@ static int show(struct session *s)
 	s->began_ns = clock_now_ns();
 	if (s->options.overhead)
 		err = overhead_begin(&cost, &s->run);
+	if (!err && s->lines)
+		err = out_titles(&s->stream);
 	if (!err)
 		err = s->lines	 ? show_lines(s)
 		      : interval ? show_intervals(s, interval)
