@@ -30,7 +30,8 @@ static void test_words(void **state)
 	assert_false(accept_word(&args, "de"));
 	assert_true(accept_word(&args, "dev"));
 	assert_string_equal(value_of(&args, "dev"), "eth1");
-	assert_misuse(no_more_words(&args), "'proto' is not expected here");
+	assert_misuse(no_more_words(&args),
+		      "'proto' is not expected here; -h behind the command shows what is");
 	assert_true(accept_word(&args, "proto"));
 	assert_int_equal(no_more_words(&args), 0);
 	assert_false(accept_word(&args, "proto"));
