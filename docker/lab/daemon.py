@@ -41,13 +41,14 @@ def remembered(name):
 
 
 def start(name, work, answers):
-    # One that was killed has left its rules and its bridge: what was there before it counts.
-    before = remembered(name)["before"] if started_by_demo(name) else firewall.snapshot()
+    # One that was killed has left its rules, its bridge and units: what was there before it counts.
+    known = remembered(name) if started_by_demo(name) else {}
+    before = known["before"] if known else firewall.snapshot()
     if await_other(answers):
         return
     if os.path.isdir("/run/systemd/system") and has_unit():
-        off = [unit for unit in UNITS if finish(["systemctl", "is-active", unit],
-                                                check=False).returncode]
+        off = [unit for unit in UNITS if unit in known.get("units", ()) or
+               finish(["systemctl", "is-active", unit], check=False).returncode]
         note(name, units=off, before=before)
         finish(["systemctl", "start", "docker.service"], check=False, timeout=START)
         process, told = None, "systemctl status docker"

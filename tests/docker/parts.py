@@ -11,6 +11,8 @@ import sys
 import tempfile
 import threading
 import time
+import types
+from unittest import mock
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "docker"))
 from lab import Failure, Interrupted, daemon, load, report, rounds, ways  # noqa: E402
@@ -123,6 +125,30 @@ def engine():
             assert daemon.await_other(lambda: True)
             process.kill()
         assert not daemon.await_other(lambda: True) and not daemon.PIDFILE.exists()
+
+
+def units():
+    """Units that a killed engine leaves running are stopped by the demo that comes next."""
+    active = set()
+
+    def systemctl(argv, **_):
+        if argv[1] == "start":
+            active.update(daemon.UNITS)
+        elif argv[1] == "stop":
+            active.difference_update(argv[2:])
+        return subprocess.CompletedProcess(argv, argv[1] == "is-active" and argv[2] not in active)
+
+    with tempfile.TemporaryDirectory() as directory:
+        daemon.PIDFILE = daemon.CONTAINERD_PIDFILE = pathlib.Path(directory, "docker.pid")
+        daemon.record = lambda name: pathlib.Path(directory, name)
+        daemon.finish, daemon.has_unit = systemctl, lambda: True
+        daemon.firewall = types.SimpleNamespace(snapshot=dict, restore=lambda before: None)
+        with mock.patch("os.path.isdir", return_value=True):
+            daemon.start("demo", directory, lambda: True)
+            active.discard("docker.service")
+            daemon.start("demo", directory, lambda: True)
+        daemon.stop("demo")
+    assert not active, active
 
 
 globals()[sys.argv[1]]()

@@ -14,6 +14,7 @@ check "requests that are never answered are counted, which wrk does not do" part
 check "the table fits into 80 columns, and has ranges where there is more room" part table
 check "an interruption is one though clearing up fails" part interruption
 check "an engine that does not answer is told from one that was killed" part engine
+check "units that a killed engine leaves running are stopped by the demo after it" part units
 check "the usage names all ways" docker/run.py --help
 refused() { # ARGUMENTS...
 	docker/run.py "$@"

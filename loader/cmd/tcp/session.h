@@ -34,7 +34,8 @@ struct tcp_command {
 	bool at_once; /* that one is shown at the beginning: there is something to tell already */
 
 	/* Takes an option of its own: 1, or TCP_OPTION_COLLECTS when it decides what is collected, so
-	 * that it belongs to --pin as filters do, or TCP_OPTION_SHOWS when it belongs to --pinned; 0 when it is not one; < 0 with a misuse() line. */
+	 * that it belongs to --pin as filters do, or TCP_OPTION_SHOWS when it belongs to --pinned; 0
+	 * when it is not one; < 0 with a misuse() line. */
 	int (*option)(void *settings, struct args *args);
 	void *settings;	      /* becomes run->settings */
 	bool min;	      /* --min is understood */
