@@ -265,7 +265,7 @@ int sock_detach(struct instance *in, const struct cgroup *cgroup, bool force,
 {
 	bool last, tended = tender_process(in);
 	size_t joined = 0;
-	int err;
+	int err, started;
 
 	*result = (struct sock_detached){};
 	if (cgroup && access(instance_path(in, "sock/cgroups/%llx", cgroup->id), F_OK))
@@ -279,9 +279,9 @@ int sock_detach(struct instance *in, const struct cgroup *cgroup, bool force,
 		return err == -ENOENT ? remove_damaged(in, cgroup) : err;
 	sock_scope_remove(in, cgroup);
 	err = give_back_in_time(in, cgroup, force, joined, result);
-	if (!err && last)
-		err = pin_remove_tree(instance_path(in, "sock"));
-	else if (!err && tended)
-		err = tender_start(in);
-	return err;
+	if (last)
+		return err ? err : pin_remove_tree(instance_path(in, "sock"));
+	/* For the other cgroups, whatever became of this one. */
+	started = tended ? tender_start(in) : 0;
+	return err ? err : started;
 }
