@@ -12,13 +12,13 @@ pair
 link "$client" eth1 "$host" eth1
 
 valid_json() {
-	weir -j "$@" >"$SCRATCH/document" 2>&1
+	weir -j "$@" >"$SCRATCH/document"
 	cat "$SCRATCH/document"
 	jq -e . "$SCRATCH/document" >/dev/null && python3 -m json.tool <"$SCRATCH/document" >/dev/null
 }
 
 json_lines() { # COUNT WEIR-ARGUMENTS...
-	weir -j "${@:2}" >"$SCRATCH/document" 2>&1
+	weir -j "${@:2}" >"$SCRATCH/document"
 	cat "$SCRATCH/document"
 	[ "$(wc -l <"$SCRATCH/document")" = "$1" ] &&
 		while read -r line; do jq -e .time <<<"$line" || return; done <"$SCRATCH/document"
