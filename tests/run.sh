@@ -4,7 +4,7 @@
 # request), shows what failed and why, what was skipped and why, and ends with the sum.
 #
 # Two run at a time where there are two CPUs ($WEIR_TEST_JOBS), since much of what they do is to wait:
-# each has namespaces, an instance and cgroups of its own, and looks at nobody else's. Those that judge
+# each has namespaces, an instance and cgroups of its own, and looks at nobody else's. Those that measure
 # times, load the whole machine, or fill what there is one of (the table of neighbours is that of all
 # namespaces) come last and have it for themselves.
 #

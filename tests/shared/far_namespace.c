@@ -3,9 +3,11 @@
 
 #include <err.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 void run(const char *format, ...)
@@ -40,4 +42,12 @@ pid_t start_far_end(void)
 		pid = -1;
 	close(unshared[0]);
 	return pid;
+}
+
+void end_far_end(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }

@@ -8,8 +8,10 @@
 /* Ends the process with a line on stderr if the shell command fails. */
 void run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A process that waits in a network namespace of its own, to be killed; -1 where there can be
+/* A process that waits in a network namespace of its own, to be ended; -1 where there can be
  * none. */
 pid_t start_far_end(void);
+/* Nothing for -1. */
+void end_far_end(pid_t pid);
 
 #endif

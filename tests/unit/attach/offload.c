@@ -3,14 +3,12 @@
 #include <errno.h>
 #include <sched.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "loader/attach/veth/offload.h"
@@ -39,10 +37,7 @@ static int enter_namespace(void **state)
 static int leave_namespace(void **state)
 {
 	(void)state;
-	if (far > 0) {
-		kill(far, SIGKILL);
-		waitpid(far, NULL, 0);
-	}
+	end_far_end(far);
 	return 0;
 }
 

@@ -53,12 +53,6 @@ static __u64 inode_of_process(pid_t pid)
 	return inode_of(path);
 }
 
-static void end_process(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
-
 /* One that has a name and no process. */
 static bool make_named(void)
 {
@@ -73,7 +67,7 @@ static bool make_named(void)
 	if (mount(path, named, NULL, MS_BIND, NULL))
 		return false;
 	named_inode = inode_of(named);
-	end_process(pid);
+	end_far_end(pid);
 	return true;
 }
 
@@ -96,8 +90,7 @@ static int end_namespaces(void **state)
 {
 	(void)state;
 	for (int i = 0; i < FAR; i++)
-		if (far[i] > 0)
-			end_process(far[i]);
+		end_far_end(far[i]);
 	umount2(named, MNT_DETACH);
 	unlink(named);
 	return 0;
