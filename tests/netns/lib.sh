@@ -161,6 +161,16 @@ build_another() { # DIRECTORY MAKE-VARIABLES...
 	make -j2 B="$1" "${@:2}" "$1/weir" >"$OUTPUT" 2>&1
 }
 
+# Datagrams that were read from sockets there, so far.
+datagrams() { # NAMESPACE
+	inside "$1" nstat -asz UdpInDatagrams Udp6InDatagrams | awk '/Datagrams/ { n += $2 } END { print n + 0 }'
+}
+
+# TCP connections there of which something may still be sent.
+unfinished() { # NAMESPACE
+	inside "$1" ss -Htan | grep -cvE '^(LISTEN|TIME-WAIT)'
+}
+
 pings() { # NAMESPACE ADDRESS [COUNT]
 	inside "$1" ping -q -i 0.01 -W 1 -c "${3:-3}" "$2"
 }

@@ -18,10 +18,13 @@ address "$host" lo $VIP4/32 $VIP6/128
 address "$host" eth0 fe80::2/64
 
 head -c 3000000 /dev/urandom >"$SCRATCH/file"
+WEIR_TIMEOUT=100
 SUM=$(sha256sum <"$SCRATCH/file" | cut -d ' ' -f 1)
+TRAFFIC_TIMEOUT=550 # as long as the whole test
 start "$host" take 9000
 start "$host" sink 9001
 sink=$started
+TRAFFIC_TIMEOUT=100
 
 bad_checksums() {
 	inside "$host" nstat -asz TcpInCsumErrors UdpInCsumErrors Udp6InCsumErrors |
@@ -45,16 +48,26 @@ close_tunnel() {
 }
 
 connects() { # ADDRESS
-	[ "$(traffic "$client" connect "$1" 9000 1 --wait 0.3)" = 1 ]
+	[ "$(traffic "$client" connect "$1" 9000 1 --wait 1)" = 1 ]
 }
 
 decapsulated() {
 	counted eth0 decapsulated.packets
 }
 
+# What the client's device could not hand to the host's: its room is 256 packets where a CPU is late.
+lost() {
+	ip -n "$client" -s -j link show eth0 | jq '.[0].stats64.tx.dropped'
+}
+
+# Nothing of a connection is under way.
+rests() {
+	[ "$(unfinished "$client")" = 0 ] && [ "$(unfinished "$host")" = 0 ]
+}
+
 both_ways() { # TEXT FAMILY [OPTIONS]
-	local vip before bad
-	before=$(decapsulated) bad=$(bad_checksums)
+	local vip before bad dropped
+	before=$(decapsulated) bad=$(bad_checksums) dropped=$(lost)
 	open_tunnel "${@:2}"
 	for vip in "${VIPS[@]}"; do
 		equal "$1: TCP to $vip" "$SUM" "$(traffic "$client" give "$vip" 9000 "$SCRATCH/file")"
@@ -63,14 +76,15 @@ both_ways() { # TEXT FAMILY [OPTIONS]
 	close_tunnel
 	between "$1: the sender's packets" 2000 100000 "$said"
 	equal "$1: no checksum was wrong" 0 $(($(bad_checksums) - bad))
-	between "$1: all were unpacked" "$said" 1000000 $(($(decapsulated) - before))
+	dropped=$(($(lost) - dropped))
+	between "$1: all were unpacked" $((said - dropped)) 1000000 $(($(decapsulated) - before))
 }
 
 test_families() {
 	open_tunnel 4
 	check_not "without weir nothing ends the tunnel" connects $VIP4
 	says "attach --decap" "unpacks tunnels" weir attach eth0 --decap
-	check "now it does" await 5 connects $VIP4
+	check "now it does" await 30 connects $VIP4
 	close_tunnel
 	both_ways "in IPv4" 4
 	both_ways "in IPv6" 6
@@ -89,7 +103,7 @@ test_vlans() {
 	}
 	ip -n "$host" link set eth0.100 up
 	open_tunnel 4 --tags 1
-	check "in a VLAN" await 5 connects $VIP4
+	check "in a VLAN" await 30 connects $VIP4
 	close_tunnel
 	ip -n "$host" link del eth0.100
 }
@@ -98,12 +112,12 @@ test_stays() {
 	holds "attach again keeps it" .decap weir -j attach eth0
 	holds "status shows it" '.devices[0].decap' weir -j status
 	open_tunnel 4
-	check "and it works" await 5 connects $VIP4
+	check "and it works" await 30 connects $VIP4
 	check "a rule comes" weir rule add drop proto tcp dport 9000 src fd09::1
-	check "and it works, too" await 5 connects $VIP4
+	check "and it works, too" await 30 connects $VIP4
 	check_not "rules see what is in the tunnel" connects $VIP6
 	check "the rule goes" weir rule flush
-	check "and it works still" await 5 connects $VIP6
+	check "and it works still" await 30 connects $VIP6
 	close_tunnel
 }
 
@@ -114,13 +128,13 @@ test_strangers() {
 	check "a rule against the tunnel's sender" weir rule add drop src 10.9.0.1
 	check_not "holds for what is in the tunnel" connects $VIP4
 	check "the rule goes" weir rule flush
-	check "and it works" await 5 connects $VIP4
+	check "and it works" await 30 connects $VIP4
+	await 20 rests
 	before=$(decapsulated)
 	ip -n "$client" route add 10.9.77.1 dev tn0 src 10.9.0.1
 	traffic "$client" send 10.9.77.1 9001 10 >/dev/null
-	equal "what is for another host is not unpacked" "$before" "$(decapsulated)"
-	ip -n "$client" route del 10.9.77.1 dev tn0
 	close_tunnel
+	equal "what is for another host is not unpacked" "$before" "$(decapsulated)"
 }
 
 test_addresses() {
@@ -128,7 +142,7 @@ test_addresses() {
 	end=10.9.0.3 open_tunnel 4
 	check_not "an address that came later" connects $VIP4
 	check "is known after the next change" weir attach eth0
-	check "and ends tunnels" await 5 connects $VIP4
+	check "and ends tunnels" await 30 connects $VIP4
 	ip -n "$host" address del 10.9.0.3/24 dev eth0
 	weir attach eth0 >/dev/null
 	check_not "when it is gone it does not" connects $VIP4
@@ -138,7 +152,7 @@ test_addresses() {
 	address "$host" lo 10.9.100.77/32
 	check_not "an address that came later and is in the tunnel" connects 10.9.100.77
 	check "is known after the next change, too" weir attach eth0
-	check "and reached" await 5 connects 10.9.100.77
+	check "and reached" await 30 connects 10.9.100.77
 	ip -n "$host" address del 10.9.100.77/32 dev lo
 	close_tunnel
 }
@@ -158,7 +172,7 @@ test_off() {
 	check "attach without --decap" weir attach eth0
 	check_not "no tunnel ends there" connects $VIP4
 	check "--decap can come later" weir attach eth0 --decap
-	check "and works" await 5 connects $VIP4
+	check "and works" await 30 connects $VIP4
 	close_tunnel
 }
 
