@@ -9,10 +9,11 @@ CHURN=$(dirname "$WEIR")/tests/churn/churn
 PORT=80 OTHER=81
 VIPS=("$VIP4:$PORT" "[$VIP6]:$PORT")
 IDLE=${IDLE:-5}
+WEIR_TIMEOUT=${WEIR_TIMEOUT:-100}
 mode='' loading=0 outcome=$SCRATCH/outcome
 
 balancer() { # NUMBER WEIR-ARGUMENTS...
-	timeout -k 5 "${WEIR_TIMEOUT:-30}" "$WEIR" -n "${balancers[$1 - 1]}" "${@:2}"
+	timeout -k 5 "$WEIR_TIMEOUT" "$WEIR" -n "${balancers[$1 - 1]}" "${@:2}"
 }
 
 # How a service of this family names the backend. Tunnels carry IPv4 over IPv6 as well.
@@ -65,6 +66,12 @@ add_backend() { # BALANCER NUMBER [WEIGHT]
 	done
 }
 
+# A neighbour that was late to answer is found by a later command.
+reaches_all() { # BALANCER
+	balancer "$1" attach eth0 &&
+		balancer "$1" -j backend list | jq -e '[.services[].backends[].reachable] | all'
+}
+
 # Where servers listen: direct return keeps the VIP, NAT does not.
 listens_at() { # NUMBER PORT
 	if [ "$mode" = nat ]; then
@@ -78,21 +85,21 @@ serve_all() {
 	local i
 	for i in "${!backends[@]}"; do
 		# shellcheck disable=SC2046
-		background "${backends[i]}" timeout 200 "$CHURN" serve "b$((i + 1))" \
+		background "${backends[i]}" timeout 600 "$CHURN" serve "b$((i + 1))" \
 			$(listens_at $((i + 1)) $PORT) $(listens_at $((i + 1)) $OTHER) \
 			>"$SCRATCH/serve.$i" 2>&1
 	done
 	for i in "${!backends[@]}"; do
-		await 5 grep -q ready "$SCRATCH/serve.$i" || return
+		await 20 grep -q ready "$SCRATCH/serve.$i" || return
 	done
 }
 
 # Load on both families at once, until load_end or for at most 60 seconds.
 load_begin() { # CHURN-ARGUMENTS...
-	background "$client" timeout -k 30 100 "$CHURN" load "$@" "${VIPS[@]}" \
+	background "$client" timeout -k 30 300 "$CHURN" load "$@" "${VIPS[@]}" \
 		>"$outcome" 2>"$outcome.broken"
 	loading=$!
-	await 10 grep -q ready "$outcome.broken"
+	await 30 grep -q ready "$outcome.broken"
 }
 
 load_end() {

@@ -67,7 +67,7 @@ static struct {
 	    .lasting = 50,
 	    .life_ms = 1500,
 	    .pause_ms = 100,
-	    .wait_s = 10,
+	    .wait_s = 20,
 	    .longest_s = 60};
 
 static struct connection *connections;

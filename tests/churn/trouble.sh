@@ -106,7 +106,7 @@ begin() { # SHAPE
 		[ "$i" -gt 4 ] || add_backend 1 "$i"
 	done >/dev/null
 	other_service >/dev/null
-	serve_all && attach_all
+	serve_all && attach_all && await 20 reaches_all 1
 }
 
 other_service() {
@@ -165,6 +165,11 @@ configure_second() {
 				balancer 2 backend add tcp "$(vip $family)" $i || exit
 			done || return
 	done
+	await 20 reaches_all 2
+}
+
+second_carries() { # as so many packets so far
+	balancer 2 -j backend list | jq '[.services[].backends[].packets] | add'
 }
 
 quiet() {
@@ -173,7 +178,7 @@ quiet() {
 		weir service set tcp "$(vip $family)" idle 1
 	done
 	agent_begin
-	await 20 at_rest && agent_kill
+	await 60 at_rest && agent_kill
 }
 
 at_rest() {
@@ -196,12 +201,12 @@ takeover() {
 	site_way 2
 	site_detour
 	sleep 1.5
+	await 20 more_than 1000 second_carries
 	site_way 1
 	sleep 1
 	load_end
 	unbroken "$mode: a second balancer takes over half of the flows, all, and gives them back"
-	between "$mode: it did" 1000 999999 "$(balancer 2 -j backend list |
-		jq '[.services[].backends[].packets] | add')"
+	between "$mode: it did" 1000 999999 "$(second_carries)"
 }
 
 # With NAT a flow survives only where it has kept its client's port, so what the floods leave behind,
