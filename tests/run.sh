@@ -8,9 +8,9 @@
 # times, load the whole machine, or fill what there is one of (the table of neighbours is that of all
 # namespaces) come last and have it for themselves.
 #
-# What fails is run a second time, alone, and that counts: a neighbour's load is no verdict on weir. Both
-# runs are shown, and the end names each test that needed two. With more than $most_again failures
-# something is broken, and nothing is run again.
+# What fails is run again, alone, twice more at most, and its first good run counts: a neighbour's load is
+# no verdict on weir. All runs are shown, and the end names each test that needed more than one, and says once
+# more why. With more than $most_again failures something is broken, and nothing is run again.
 set -uo pipefail
 
 build=$1
@@ -26,13 +26,14 @@ export CMOCKA_MESSAGE_OUTPUT=TAP
 export WEIR=$PWD/$build/weir
 case $build in /*) WEIR=$build/weir ;; esac
 jobs=${WEIR_TEST_JOBS:-$(($(nproc) > 1 ? 2 : 1))}
-most_again=3
+most_again=3 more_runs=2
 passed=0 failed=0 skipped=0
 failures=() flaky=() # names
 together=() alone=() # names
 declare -A command=()
 declare -A counts=() # by name: passed, failed, skipped
 declare -A running=() since=() # by process
+declare -A runs=()             # by name: how many
 
 finish() {
 	trap '' INT TERM HUP
@@ -61,7 +62,8 @@ add() { # NAME COMMAND...
 
 begin() { # NAME
 	mkdir -p "$scratch/$1"
-	[ ! -e "$scratch/$1/out" ] || mv "$scratch/$1/out" "$scratch/$1/out.first"
+	[ ! -e "$scratch/$1/out" ] || mv "$scratch/$1/out" "$scratch/$1/out.${runs[$1]}"
+	runs[$1]=$((${runs[$1]:-0} + 1))
 	eval "exec timeout -k 10 ${WEIR_TEST_TIMEOUT:-600} ${command[$1]}" \
 		>"$scratch/$1/out" 2>"$scratch/$1/err" </dev/null &
 	running[$!]=$1 since[$!]=$SECONDS
@@ -76,9 +78,16 @@ judge() { # NAME STATUS SECONDS
 	skip=$(grep -ciE '^ok .*# *skip' "$out")
 	ok=$(($(grep -cE '^ok ' "$out") - skip))
 	not=$(grep -cE '^not ok ' "$out")
-	if [ "$not" = 0 ] && { [ "$2" != 0 ] || [ $((ok + skip)) = 0 ]; }; then
-		echo "not ok - $1 ended with status $2" >>"$out"
-		not=1
+	if [ "$2" -ge 124 ] || { [ "$not" = 0 ] && [ "$2" != 0 ]; } || [ $((ok + not + skip)) = 0 ]; then
+		{
+			echo "not ok - $1 ended with status $2"
+			{
+				[ ! -s "$out" ] || tail -n 1 "$out"
+				tail -n 4 "$err"
+			} | sed 's/^/#   /'
+		} >"$out.why"
+		cat "$out.why" >>"$out"
+		not=$((not + 1))
 	fi
 	[ "$not" = 0 ] || failures+=("$1")
 	counts[$1]="$ok $not $skip"
@@ -96,6 +105,8 @@ until_fewer_than() { # COUNT
 	while [ ${#running[@]} -ge "$1" ]; do
 		wait -n -p process "${!running[@]}"
 		status=$?
+		# All of its group, should it have been killed before it could end them itself.
+		kill -KILL -- "-$process" 2>/dev/null
 		judge "${running[$process]}" $status $((SECONDS - ${since[$process]}))
 		unset "running[$process]"
 	done
@@ -173,12 +184,29 @@ done
 run "$jobs" "${together[@]}"
 run 1 "${alone[@]}"
 
-if [ ${#failures[@]} != 0 ] && [ ${#failures[@]} -le $most_again ]; then
-	echo "failed, and run again alone: ${failures[*]}"
-	first=("${failures[@]}") failures=()
-	run 1 "${first[@]}"
-	for name in "${first[@]}"; do
-		[[ " ${failures[*]} " == *" $name "* ]] || flaky+=("$name")
+# The checks that failed, and what the first ones said: CI may show no more than the last 4 kB.
+failed_checks() { # CHARACTERS WHAT NAME FILE...
+	sed -E '/^(not ok |ok |# )/!d' "${@:4}" | awk -v most="$1" -v head="$2: $3: " '
+		function say(line) {
+			line = substr(line, 1, 160)
+			used += length(line) + 1
+			if (used <= most) print line
+		}
+		/^not ok / { n++; lines = 0; say(head $0); next }
+		/^ok |^# [^ ]/ { lines = 9 }
+		n && n <= 3 && lines++ < 6 { say($0) }
+		END { if (used > most) print head n " in all" }'
+}
+
+if [ ${#failures[@]} -le $most_again ]; then
+	for ((run = 1; run <= more_runs; run++)); do
+		[ ${#failures[@]} != 0 ] || break
+		echo "failed, and run again alone: ${failures[*]}"
+		again=("${failures[@]}") failures=()
+		run 1 "${again[@]}"
+		for name in "${again[@]}"; do
+			[[ " ${failures[*]} " == *" $name "* ]] || flaky+=("$name")
+		done
 	done
 fi
 for name in "${!counts[@]}"; do
@@ -186,10 +214,10 @@ for name in "${!counts[@]}"; do
 	passed=$((passed + ok)) failed=$((failed + not)) skipped=$((skipped + skip))
 done
 for name in "${flaky[@]}"; do
-	grep -hE '^not ok ' "$scratch/$name/out.first" | sed "s|^|passed only when run again: $name: |"
+	failed_checks $((1200 / ${#flaky[@]})) "passed only when run again" "$name" "$scratch/$name"/out.[0-9]
 done
 for name in "${failures[@]}"; do
-	grep -hE '^not ok ' "$scratch/$name/out" | sed "s|^|failed: $name: |"
+	failed_checks $((2200 / ${#failures[@]})) failed "$name" "$scratch/$name/out"
 done
 
 echo "in $SECONDS s"
