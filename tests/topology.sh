@@ -43,8 +43,8 @@ link() { # NAMESPACE DEVICE NAMESPACE DEVICE
 # The kernel puts a device into service a moment after both of its ends came up, on a busy machine later
 # than that, and drops what is sent before.
 in_service() { # NAMESPACE DEVICE
-	local i
-	for i in {1..200}; do
+	local end=$((SECONDS + 20))
+	while [ $SECONDS -le $end ]; do
 		case $(ip -n "$1" link show dev "$2") in
 		*"state UP"*) return ;;
 		esac

@@ -45,7 +45,7 @@ skip() { # TEXT REASON
 
 # weir in the host's namespace, which is also its instance.
 weir() {
-	timeout -k 5 "${WEIR_TIMEOUT:-30}" "$WEIR" -n "$host" "$@"
+	timeout -k 5 "${WEIR_TIMEOUT:-60}" "$WEIR" -n "$host" "$@"
 }
 
 # The command succeeds.
@@ -54,9 +54,9 @@ check() { # TEXT COMMAND...
 	report $? "$1"
 }
 
-# The command fails, as far as we care with any status.
+# The command fails, as far as we care with any status. Nobody waits long for a ping that must not return.
 check_not() { # TEXT COMMAND...
-	! "${@:2}" >"$OUTPUT" 2>&1
+	! PING_WAIT=1 "${@:2}" >"$OUTPUT" 2>&1
 	report $? "$1"
 }
 
@@ -112,17 +112,18 @@ matched() { # ID
 }
 
 traffic() { # NAMESPACE VERB ARGUMENTS...
-	inside "$1" timeout -k 2 "${TRAFFIC_TIMEOUT:-60}" python3 "$TRAFFIC" "${@:2}"
+	inside "$1" timeout -k 2 "${TRAFFIC_TIMEOUT:-120}" python3 "$TRAFFIC" "${@:2}"
 }
 
-# Starts what serves, and waits until it is ready. Its pid is $started.
+# Starts what serves, and waits until it is ready. Its pid is $started. Asked to end, it may wait for what
+# is still to come: -k counts from then.
 start() { # NAMESPACE VERB ARGUMENTS...
 	local log=$SCRATCH/log.$((++starts))
-	background "$1" timeout -k 2 "${TRAFFIC_TIMEOUT:-120}" \
+	background "$1" timeout -k 60 "${TRAFFIC_TIMEOUT:-500}" \
 		python3 "$TRAFFIC" "${@:2}" >"$log" 2>&1
 	started=$!
 	logs[started]=$log
-	await 20 grep -q ready "$log"
+	await 60 grep -q ready "$log"
 }
 
 # Ends it. Its sum is $said.
@@ -133,10 +134,12 @@ stop() { # PID
 	said=$(tail -n 1 "${logs[$1]}")
 }
 
+# Who was held up until the time was over looks once more.
 await() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1)) late=''
 	until "${@:2}" >/dev/null 2>&1; do
-		[ $SECONDS -le $end ] || return 1
+		[ -z "$late" ] || return 1
+		[ $SECONDS -le $end ] || late=1
 		sleep 0.05
 	done
 }
@@ -172,7 +175,7 @@ unfinished() { # NAMESPACE
 }
 
 pings() { # NAMESPACE ADDRESS [COUNT]
-	inside "$1" ping -q -i 0.01 -W 1 -c "${3:-3}" "$2"
+	inside "$1" ping -q -i 0.01 -W "${PING_WAIT:-5}" -c "${3:-3}" "$2"
 }
 
 no_pins() { # [NAMESPACE]

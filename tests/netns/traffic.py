@@ -38,6 +38,17 @@ def server(port, kind):
     return s
 
 
+def roomy(s):
+    """Keeps what arrives while its owner stands still, beyond rmem_max."""
+    s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+
+
+def modest(s):
+    """Waits while several dozen of its datagrams are on their way to the other end: however late they are
+    taken there, the ring of a veth, which holds 256, does not overflow."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 << 10)
+
+
 def asked_to_end():
     """Becomes true at SIGTERM: for those who count, and must not be interrupted between two lines."""
     ended = []
@@ -45,34 +56,40 @@ def asked_to_end():
     return ended
 
 
-def incoming(fd):
-    """Goes on for each thing that can be read; after SIGTERM until nothing more has come for a while."""
+def incoming(fd, enough=None):
+    """Goes on for each thing that can be read; after SIGTERM until nothing more has come for a while, and
+    where it is known what is enough, until that has come, for which there is time."""
     ended = asked_to_end()
+    limit = None
     ready()
     while True:
         last = bool(ended)
-        if select.select([fd], [], [], 0.1)[0]:
+        if last and not limit:
+            limit = time.monotonic() + 20
+        if select.select([fd], [], [], 0.1 if enough else 0.3)[0]:
             yield
-        elif last:
+        elif last and (not enough or enough() or time.monotonic() > limit):
             return
 
 
 def sink(a):
     """Counts datagrams."""
     s = server(a.port, socket.SOCK_DGRAM)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    roomy(s)
     got = 0
-    for _ in incoming(s):
+    for _ in incoming(s, a.wanted is not None and (lambda: got >= a.wanted)):
         s.recv(65536)
         got += 1
     print(got)
 
 
 def send(a):
-    """Datagrams, as fast as --rate allows. Their sources may be many addresses of this host."""
+    """Datagrams, as fast as --rate allows: who was held up makes up for it, but not with --gap, the least
+    time between two. Their sources may be many addresses of this host."""
     sockets = []
     for source in a.source or [""]:
         s = socket.socket(family(a.host), socket.SOCK_DGRAM)
+        modest(s)
         if source or a.sport:
             s.bind((source, a.sport))
         sockets.append(s)
@@ -81,6 +98,8 @@ def send(a):
         sockets[i % len(sockets)].sendto(b"w" * a.size, (a.host, a.port))
         if a.rate:
             time.sleep(max(0, begin + (i + 1) / a.rate - time.monotonic()))
+        elif a.gap:
+            time.sleep(a.gap)
         elif i % 200 == 199:
             time.sleep(0.001)
     print(a.count)
@@ -88,6 +107,8 @@ def send(a):
 
 def echo(a):
     s = server(a.port, socket.SOCK_DGRAM)
+    roomy(s)
+    modest(s)
     try:
         ready()
         while True:
@@ -103,6 +124,8 @@ def pulse(a):
     s = socket.socket(family(a.host), socket.SOCK_DGRAM)
     s.connect((a.host, a.port))
     s.setblocking(False)
+    roomy(s)
+    modest(s)
     sent, back = 0, set()
 
     def receive(seconds):
@@ -117,11 +140,13 @@ def pulse(a):
     while not ended:
         try:
             s.send(struct.pack("!I", sent))
-        except OSError:
+            sent += 1
+        except BlockingIOError:
             pass
-        sent += 1
+        except OSError:
+            sent += 1
         receive(0.001)
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 20
     while len(back) < sent and time.monotonic() < limit:
         receive(0.01)
     print(sent - len(back) if sent > 20 else "sent only %d" % sent)
@@ -225,7 +250,7 @@ def tun(a):
     fd = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", a.device.encode(), flags))
     got = 0
-    for _ in incoming(fd):
+    for _ in incoming(fd, a.wanted is not None and (lambda: got >= a.wanted)):
         got += b"wwww" in os.read(fd, 65536)
     print(got)
 
@@ -318,11 +343,13 @@ def main():
             v.add_argument(w, type=int if w in ("port", "count") else str)
         return v
 
-    verb(sink, "port")
+    v = verb(sink, "port")
+    v.add_argument("--wanted", type=int)
     v = verb(send, "host", "port", "count")
     v.add_argument("--sport", type=int, default=0)
     v.add_argument("--size", type=int, default=64)
     v.add_argument("--rate", type=float, default=0)
+    v.add_argument("--gap", type=float, default=0)
     v.add_argument("--source", action="append")
     verb(echo, "port")
     verb(pulse, "host", "port")
@@ -340,7 +367,8 @@ def main():
     v = verb(syn, "host", "port", "count")
     v.add_argument("--source", action="append", required=True)
     v.add_argument("--sport", type=int, default=20000)
-    verb(tun, "kind", "device")
+    v = verb(tun, "kind", "device")
+    v.add_argument("--wanted", type=int)
     verb(take, "port")
     v = verb(give, "host", "port", "file")
     v.add_argument("--wait", type=float, default=20)
