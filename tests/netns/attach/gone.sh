@@ -11,6 +11,11 @@
 pair
 link "$client" eth1 "$host" eth1
 
+# A namespace's devices, and with them the far ends of its veths, go a while after its name.
+devices_are_gone() {
+	! ip -n "$client" link show eth0
+}
+
 test_device() {
 	weir rule add drop dev eth1 proto udp >/dev/null
 	weir rule add redirect eth1 proto 200 >/dev/null
@@ -32,7 +37,7 @@ test_device() {
 	address "$host" eth1 10.9.1.2/24
 	check "another of this name is attached" weir attach eth1
 	check "ping passes there" pings "$client" 10.9.1.2
-	start "$host" sink 5000
+	start "$host" sink 5000 --wanted 20
 	traffic "$client" send 10.9.1.2 5000 20 >/dev/null
 	traffic "$client" send 10.9.0.2 5000 20 >/dev/null
 	stop "$started"
@@ -56,7 +61,7 @@ test_namespace() {
 	weir attach eth0 >/dev/null
 	weir rule add drop proto udp >/dev/null
 	ip netns del "$host"
-	await 3 bash -c "! ip -n '$client' link show eth0"
+	await 60 devices_are_gone
 	namespace "$host"
 	link "$client" eth0 "$host" eth0
 	address "$client" eth0 10.9.0.1/24
@@ -69,7 +74,7 @@ test_namespace() {
 	check "a rule" weir rule add drop proto icmp
 	check_not "is obeyed" pings "$client" 10.9.0.2 1
 	ip netns del "$host"
-	await 3 bash -c "! ip -n '$client' link show eth0"
+	await 60 devices_are_gone
 	namespace "$host"
 	check "detach --all in a new namespace of the same name" weir detach --all
 	check "no pins are left" no_pins
@@ -98,7 +103,7 @@ test_namesakes() {
 
 	inode=$(stat -Lc %i "/run/netns/$host")
 	ip netns del "$host"
-	await 3 bash -c "! ip -n '$client' link show eth1"
+	await 60 devices_are_gone
 	namespace "$host"
 	[ "$inode" = "$(stat -Lc %i "/run/netns/$host")" ] ||
 		echo "# the new namespace has another inode"
@@ -125,9 +130,9 @@ test_held_namespace() {
 		bpftool link detach pinned "$(pins_of "$host")/devices/eth1/$link"
 	done
 	refuses "even with nothing attached in it" 2 "another network namespace" attach lo
-	await 10 umount "$SCRATCH/held" # who looks for namespaces holds them for a moment
+	await 60 umount "$SCRATCH/held" # who looks for namespaces holds them for a moment
 	# The inode of the one that is gone is given to the next one made: nobody must make one meanwhile.
-	check "attach when it is gone" await 20 weir attach lo
+	check "attach when it is gone" await 60 weir attach lo
 	check "detach --all" weir detach --all
 	check "no pins are left" no_pins
 }
