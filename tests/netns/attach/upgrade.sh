@@ -24,7 +24,7 @@ fi
 pair
 
 with() { # BUILD WEIR-ARGUMENTS...
-	timeout 30 "$SCRATCH/$1" -n "$host" "${@:2}"
+	timeout 60 "$SCRATCH/$1" -n "$host" "${@:2}"
 }
 
 # A document for which the jq condition is true, one line on stderr that matches for each pattern, and
@@ -53,15 +53,18 @@ strange_record() { # PIN
 }
 
 test_upgrade() {
-	local packets pulse echo
+	local pinged packets pulse echo
 	check "attach" weir attach eth0
+	check "ping passes" pings "$client" 10.9.0.2
+	await 20 more_than 2 counted eth0 classes.icmp4.packets
+	pinged=$(counted eth0 classes.icmp4.packets)
 	check "a rule" weir rule add drop proto udp dport 5000
 	traffic "$client" send 10.9.0.2 5000 50 >/dev/null
 	start "$host" echo 7
 	echo=$started
 	start "$client" pulse 10.9.0.2 7
 	pulse=$started
-	await 5 more_than 150 counted eth0 packets
+	await 30 more_than 100 counted eth0 packets
 	packets=$(counted eth0 packets)
 	says "the next version attaches" "^eth0: updated" with next attach eth0
 	stop "$pulse"
@@ -69,8 +72,9 @@ test_upgrade() {
 	stop "$echo"
 	holds "status tells the version" '.devices[0].version == "9.9"' with next -j status
 	between "the counters were kept" "$packets" 9999999 "$(counted eth0 packets)"
+	equal "also where nothing was added" "$pinged" "$(counted eth0 classes.icmp4.packets)"
 	equal "the rule's as well" 50 "$(matched 1)"
-	start "$host" sink 5000
+	start "$host" sink 5000 --wanted 0
 	traffic "$client" send 10.9.0.2 5000 50 >/dev/null
 	stop "$started"
 	equal "the rule is obeyed" 0 "$said"
@@ -116,6 +120,12 @@ test_schema() {
 	check "no pins are left" no_pins
 }
 
+# What is attached by links goes a while after the last pin of them.
+nothing_attached() {
+	[ -z "$(xdp_program "$host" eth0)" ] &&
+		[ "$(inside "$host" bpftool -j net show dev eth0 | jq '.[0].tc | length')" = 0 ]
+}
+
 # Records of a size that this weir does not know.
 test_records() {
 	local pin
@@ -132,6 +142,7 @@ test_records() {
 		[ $pin != instance ] ||
 			refuses "status as well" 2 "$pin has another schema" status
 		rm -r "$(pins_of "$host")"
+		await 60 nothing_attached
 	done
 }
 
