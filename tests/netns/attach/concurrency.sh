@@ -13,6 +13,7 @@ if [ -z "${OWN_BPFFS:-}" ] && [ "$(id -u)" = 0 ]; then
 fi
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+WEIR_TIMEOUT=300 # they wait for one another
 pair
 link "$client" eth1 "$host" eth1
 
@@ -78,7 +79,7 @@ test_attaches() {
 	check "rules that exchange programs beside attaches" finished
 	equal "nine rules" 9 "$(value '.rules | length' rule list)"
 	check "ping passes" pings "$client" 10.9.0.2
-	start "$host" sink 5002
+	start "$host" sink 5002 --wanted 0
 	traffic "$client" send 10.9.0.2 5002 20 >/dev/null
 	stop "$started"
 	equal "the rules are obeyed" 0 "$said"
