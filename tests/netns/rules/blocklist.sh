@@ -50,12 +50,13 @@ test_loading() {
 }
 
 test_hits() {
-	check_not "a listed IPv4 source does not get through" \
+	# These first: the host is no neighbour yet, and a listed source cannot ask for it over IPv6.
+	check "sources that are not listed get through" pings "$client" 10.9.0.2
+	check "over IPv6 as well" inside "$client" ping -q -c 2 -i 0.01 -W 5 -I fd09::1 fd09::2
+	check_not "a listed IPv4 source does not" \
 		inside "$client" ping -q -c 2 -i 0.01 -W 0.3 -I 10.9.0.66 10.9.0.2
 	check_not "a listed IPv6 source neither" \
 		inside "$client" ping -q -c 2 -i 0.01 -W 0.3 -I fd09::66 fd09::2
-	check "others do" pings "$client" 10.9.0.2
-	check "over IPv6 as well" inside "$client" ping -q -c 2 -i 0.01 -W 1 -I fd09::1 fd09::2
 	between "the list counts its hits" 4 20 "$(matched 1)"
 	holds "it is one rule" '.rules | length == 1 and .[0].prefixes == 100000' weir -j rule list
 }
@@ -79,9 +80,9 @@ test_bad_line() {
 test_swap() {
 	local before sink sender sent
 	before=$(matched 1)
-	start "$host" sink 5000
+	start "$host" sink 5000 --wanted 0
 	sink=$started
-	background "$client" timeout 60 python3 "$TRAFFIC" send 10.9.0.2 5000 12000 --rate 2000 \
+	background "$client" timeout 300 python3 "$TRAFFIC" send 10.9.0.2 5000 12000 --rate 2000 \
 		--source 10.9.0.66 >"$SCRATCH/sent"
 	sender=$!
 	for list in b a b a b a; do

@@ -8,6 +8,7 @@
 #        fd09:3::1/64        redirect rules          fd09:3::2/64
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+TRAFFIC_TIMEOUT=500
 client=$RUN-client host=$RUN-host server=$RUN-server
 namespace "$client" "$host" "$server"
 link "$client" eth0 "$host" eth0
@@ -28,6 +29,8 @@ bad_checksums() {
 # The file, whole, in each direction and family; and what a datagram's checksum says.
 bulk() { # TEXT
 	local there back begin
+	await 20 pings "$client" 10.9.3.2
+	await 20 pings "$client" fd09:3::2
 	begin=$(bad_checksums)
 	start "$server" serve 9000 "$SCRATCH/file" && there=$started
 	start "$client" serve 9000 "$SCRATCH/file" && back=$started
@@ -35,10 +38,9 @@ bulk() { # TEXT
 	equal "$1: bulk TCP to the server over IPv6" "$SUM" "$(traffic "$server" fetch fd09:3::1 9000)"
 	stop "$there"
 	stop "$back"
-	start "$server" sink 9001
+	start "$server" sink 9001 --wanted 200
 	traffic "$client" send 10.9.3.2 9001 100 >/dev/null
 	traffic "$client" send fd09:3::2 9001 100 --size 1400 >/dev/null
-	sleep 1
 	stop "$started"
 	equal "$1: datagrams" 200 "$said"
 	equal "$1: no checksum was wrong" 0 $(($(bad_checksums) - begin))
@@ -102,16 +104,19 @@ test_bridge() {
 	ip -n "$host" link del br0
 }
 
+transmitted() { # DEVICE
+	ip -n "$host" -s -j link show "$1" | jq '.[0].stats64.tx.packets'
+}
+
 test_plain() {
 	local tap
 	weir attach eth0 >/dev/null
-	start "$host" tun tap tap0
+	start "$host" tun tap tap0 --wanted 100
 	tap=$started
 	ip -n "$host" link set tap0 up
 	check "redirect to a tap device" weir rule add redirect tap0 dev eth0 proto udp
 	ip -n "$client" neigh replace 10.9.3.9 lladdr 02:00:00:00:00:09 dev eth0
 	traffic "$client" send 10.9.3.9 9 100 --rate 2000 >/dev/null
-	sleep 1
 	stop "$tap"
 	equal "every datagram comes out of it" 100 "$said"
 	weir rule flush >/dev/null
@@ -119,8 +124,8 @@ test_plain() {
 		ip -n "$host" link set dummy0 up
 		check "redirect to a dummy device" weir rule add redirect dummy0 dev eth0 proto udp
 		traffic "$client" send 10.9.3.9 9 100 >/dev/null
-		between "it transmits them" 100 120 "$(ip -n "$host" -s -j link show dummy0 |
-			jq '.[0].stats64.tx.packets')"
+		await 10 more_than 99 transmitted dummy0
+		between "it transmits them" 100 120 "$(transmitted dummy0)"
 		ip -n "$host" link del dummy0
 	else
 		skip "redirect to a dummy device" "the kernel has none"
