@@ -19,26 +19,39 @@ static double now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
-/* Work between two ticks does not slow the pace: however late we are, the ticks are those of the clock. */
-static void test_pace(void **state)
+/* How long five ticks took beyond the time between them; less than the work, if that was done meanwhile. */
+static double five_ticks(double *worked)
 {
-	double begun = now(), worked = 0, took, one;
+	double begun = now(), one;
 	struct ticker ticker;
 
-	(void)state;
+	*worked = 0;
 	ticker_start(&ticker, 0.1);
 	for (int i = 0; i < 5; i++) {
 		one = now();
 		usleep(80000);
-		worked += now() - one;
+		*worked += now() - one;
 		assert_true(ticker_wait(&ticker));
 	}
-	took = now() - begun;
-	assert_true(took >= 0.5);
-	assert_true(took < 0.5 + worked);
+	return now() - begun - 0.5;
 }
 
-/* After a delay longer than the interval the ticks do not come in a burst. */
+/* Work between two ticks does not slow the pace. A machine that does not let us run does, but seldom
+ * twenty times. */
+static void test_pace(void **state)
+{
+	double worked, late;
+	int tries = 0;
+
+	(void)state;
+	do {
+		late = five_ticks(&worked);
+		assert_true(late > -0.001);
+	} while (late >= worked && ++tries < 20);
+	assert_true(late < worked);
+}
+
+/* After a delay longer than the interval the ticks do not come in a burst: each is a whole one. */
 static void test_late(void **state)
 {
 	struct ticker ticker;
@@ -47,10 +60,11 @@ static void test_late(void **state)
 	(void)state;
 	ticker_start(&ticker, 0.2);
 	usleep(500000);
-	assert_true(ticker_wait(&ticker));
 	before = now();
 	assert_true(ticker_wait(&ticker));
-	assert_true(now() - before >= 0.1);
+	assert_true(now() - before > 0.199);
+	assert_true(ticker_wait(&ticker));
+	assert_true(now() - before > 0.399);
 }
 
 /* A signal that comes while the command works is not lost and not fatal. */

@@ -34,6 +34,8 @@ static int enter_namespace(void **state)
 	if (far < 0)
 		return 0;
 	ready = true;
+	/* While a link-local address is tried, for two seconds or more, the kernel asks no neighbour. */
+	run("sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0");
 	run("ip link add wa type veth peer name wb netns %d", far);
 	run("ip link set lo up && ip link set wa up");
 	run("ip addr add 10.9.0.1/24 dev wa && ip addr add 2001:db8:9::1/64 dev wa nodad");
@@ -41,7 +43,9 @@ static int enter_namespace(void **state)
 	    "ip addr add 10.9.0.2/24 dev wb; ip addr add 2001:db8:9::2/64 dev wb nodad'",
 	    far);
 	run("ip route add 10.10.0.0/16 via 10.9.0.2 && ip route add unreachable 10.11.0.0/16");
-	run("ping -q -c 1 -W 3 10.9.0.2 >/dev/null"); /* the link has come up */
+	run("for i in $(seq 200); do ip -6 address show dev wa scope link | grep -q fe80 && exit;"
+	    "sleep 0.1; done; exit 1"); /* the link has come up */
+	run("ping -q -c 1 -w 20 10.9.0.2 >/dev/null");
 	return 0;
 }
 

@@ -212,7 +212,8 @@ static int visit(void *data)
 	struct visits *v = data;
 
 	if (v->count < 256)
-		v->inode[v->count++] = own_inode();
+		v->inode[v->count] = own_inode();
+	v->count++;
 	return v->fail_at && v->count == v->fail_at ? -EXDEV : 0;
 }
 
