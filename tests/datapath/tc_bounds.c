@@ -62,9 +62,9 @@ static void test_given_up_by_the_reader(void **state)
 	at_server(*state, syn());
 	at_server(*state, syn_in(other));
 	at_server(*state, synack_in(other));
-	let_pass(*state, 59 * SECOND);
+	let_pass(*state, 50 * SECOND); /* and what this test takes itself */
 	assert_int_equal(endpoint_of(*state, WEIR_SERVER, 80).half_open, 2);
-	let_pass(*state, 2 * SECOND);
+	let_pass(*state, 11 * SECOND);
 	e = endpoint_of(*state, WEIR_SERVER, 80);
 	assert_int_equal(e.half_open, 0);
 	assert_int_equal(e.stats.unanswered, 1);
@@ -88,7 +88,9 @@ static void test_given_up_by_the_sweep(void **state)
 	for (s.client_port = 1; s.client_port <= 400; s.client_port++)
 		at_server(*state, syn_in(s));
 	e = endpoint_of(*state, WEIR_SERVER, 81);
-	assert_int_equal(e.stats.unanswered, 1000);
+	/* By chance five may have met in a set of four. */
+	assert_int_equal(e.stats.unanswered + e.stats.untracked, 1000);
+	assert_in_range(e.stats.untracked, 0, 5);
 	assert_balanced(&e);
 	assert_int_equal(
 		bpf_map_lookup_elem(((struct observer *)*state)->maps.endpoints, &zero, &all), 0);
