@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -21,8 +22,32 @@
 #define NAT_PORTS	     1024
 #define FLOW_SEED	     0x5851f42d4c957f2dull
 #define MTU		     1500
+#define TEST_LONGEST	     120 /* s */
 #define SOURCE_BITS	     16
 #define DEFAULT_BITS(family) ((family) == 6 ? 128 : 32)
+
+/* ---- time ---- */
+
+static __u64 jiffies(void)
+{
+	__u64 now;
+
+	if (clock_jiffies(&now))
+		errx(1, "%s", failure());
+	return now;
+}
+
+/* The tick must not change while a test runs, which it does every few days, and five minutes after the
+ * kernel has started: jiffies begin shortly before 2^32. */
+static void await_steady_tick(void)
+{
+	const __u64 margin = TEST_LONGEST * 1000000000ull / clock_jiffy_ns();
+	static bool steady;
+
+	while (!steady && (jiffies() + margin) >> TEST_TICK_SHIFT != jiffies() >> TEST_TICK_SHIFT)
+		sleep(1);
+	steady = true;
+}
 
 /* ---- services ---- */
 
@@ -283,6 +308,7 @@ void balance_run_open(struct balance_run *run, const struct balance_setup *setup
 	const struct balance *from = setup->services;
 	struct weir_xdp_config config;
 
+	await_steady_tick();
 	*run = (struct balance_run){.services = *from};
 	run->services.services =
 		copy_of(from->services, from->service_count * sizeof(struct service));
@@ -379,21 +405,12 @@ struct weir_service_counters balance_run_service(const struct balance_run *run, 
 	return sum;
 }
 
-static __u64 jiffies(void)
-{
-	__u64 now;
-
-	if (clock_jiffies(&now))
-		errx(1, "%s", failure());
-	return now;
-}
-
 __u32 balance_run_jiffies(void)
 {
 	return jiffies();
 }
 
-/* Read once: the tick does not change while a test runs. */
+/* Read once: see await_steady_tick(). */
 __u32 balance_run_now(void)
 {
 	static __u32 now;
