@@ -267,11 +267,11 @@ static int show(struct session *s)
 	s->lines = tcp_options_lines(&s->options, s->command);
 	s->stream.table = s->command->line;
 	ticker_start(&s->ticker, POLL_SECONDS);
-	if (verbosity)
-		notice("%d programs run", s->run.program_count);
 	s->began_ns = clock_now_ns();
 	if (s->options.overhead)
 		err = overhead_begin(&cost, &s->run);
+	if (!err && verbosity)
+		notice("%d programs run", s->run.program_count);
 	if (!err && s->lines)
 		err = out_titles(&s->stream);
 	if (!err)
