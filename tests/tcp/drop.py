@@ -53,14 +53,24 @@ def send(s, host, packet):
             time.sleep(0.001)
 
 
+def not_sent(device):
+    """What the device has thrown away: the other end of a veth takes no more when it is not read."""
+    with open("/proc/self/net/dev", encoding="ascii") as file:
+        return next(int(line.split(":")[1].split()[11]) for line in file if line.strip().startswith(device + ":"))
+
+
 def segments(a):
     """So many segments that begin nothing, each from its own port."""
     s = sender(a.host)
     flags = sum(NAMES[c] for c in a.flags)
+    lost = not_sent(a.device)
     for i in range(a.count):
-        send(s, a.host, segment(a.source, a.host, 10000 + i % 50000, a.port, flags, bad=a.bad))
-        if i % 64 == 63:
+        packet = segment(a.source, a.host, 10000 + i % 50000, a.port, flags, bad=a.bad)
+        send(s, a.host, packet)
+        while not_sent(a.device) != lost:
+            lost = not_sent(a.device)
             time.sleep(0.001)
+            send(s, a.host, packet)
     print(a.count)
 
 
@@ -112,7 +122,7 @@ def handshakes(a):
     s = sender(a.host)
     sniff = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
     sniff.bind((a.device, ETH_P_ALL))
-    sniff.settimeout(10)
+    sniff.settimeout(30)
     theirs = {}
     for i in range(a.count):
         send(s, a.host, segment(a.source, a.host, 20000 + i, a.port, SYN))
@@ -140,6 +150,7 @@ def main():
     v.add_argument("--source", required=True)
     v.add_argument("--flags", default="S")
     v.add_argument("--bad", action="store_true", help="with a wrong checksum")
+    v.add_argument("--device", default="eth0")
 
     v = verbs.add_parser("unknown")
     v.set_defaults(run=unknown)
