@@ -54,7 +54,7 @@ def serve(a):
     """Accepts so long after somebody has come."""
     s = stream(a)
     s.bind((a.host, a.port))
-    s.listen(128)
+    s.listen(4096)
     os.write(1, b"ready\n")
     forked(a.processes)
     kept = []
@@ -100,12 +100,14 @@ def twins(a):
 
 
 def give_up(a):
-    """Does not wait for the end of connect(), but may ask for it, once more or often."""
+    """Does not wait in connect(), but for its end, so long at most, and may ask for it, once more or often."""
     s = stream(a)
     s.setblocking(False)
+    poll = select.poll()
+    poll.register(s, select.POLLOUT)
     for _ in range(a.count):
         s.connect_ex((a.host, a.port))
-        time.sleep(a.linger)
+        poll.poll(a.linger * 1000)
     s.close()
 
 
