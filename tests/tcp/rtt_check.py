@@ -23,6 +23,13 @@ def sockets(path):
     return found
 
 
+def settled(path):
+    """Whether all is acknowledged, and nothing has come or gone for two seconds."""
+    return all("unacked" not in said and
+               all(int(said.get(x, 0)) >= 2000 for x in ("lastsnd", "lastrcv", "lastack"))
+               for said in sockets(path).values())
+
+
 def compare(said, row, accepted):
     """What is wrong."""
     rtt, least = (round(float(said[x]) * 1000) for x in ("rtt", "minrtt"))
@@ -83,6 +90,8 @@ def fill(path):
     return True
 
 
+if sys.argv[1] == "--settled":
+    sys.exit(not all(settled(path) for path in sys.argv[2:]))
 if sys.argv[1] == "--fill":
     sys.exit(fill(sys.argv[2]))
 sys.exit(check(sys.argv[1], sys.argv[2]))
