@@ -38,7 +38,7 @@ if grep -q " $release " "$work/sources.list"; then
 	sources=("$work/sources.list")
 fi
 
-proxies=()
+proxies=(--aptopt='Acquire::Retries "3"')
 while IFS= read -r line; do
 	proxies+=(--aptopt="$line")
 done < <(apt-config dump 2>/dev/null | grep -iE '^Acquire::(http|https|ftp)::Proxy.* "[^"]+";$')

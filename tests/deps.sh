@@ -50,6 +50,14 @@ if [ ! -e $policy ]; then
 	chmod +x $policy
 	trap 'rm -f $policy' EXIT
 fi
-apt-get update -qq
-# shellcheck disable=SC2086
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+# A mirror may fail once, or another apt have the lock.
+patient=(-o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+for pause in 5 20 0; do
+	# shellcheck disable=SC2086
+	if apt-get "${patient[@]}" update -qq &&
+		apt-get "${patient[@]}" install -y -qq --no-install-recommends $missing >/dev/null; then
+		exit
+	fi
+	sleep $pause
+done
+exit 1

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The containers of one project, by the names of their services."""
+import contextlib
 import ipaddress
 import json
 import os
+import re
 import subprocess
 import time
 
@@ -14,7 +16,9 @@ HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haprox
          "b1": 21, "b2": 22, "b3": 23, "vip": 100}
 SERVES = ("b1", "b2", "b3", "course", "tuned", "stream", "haproxy", "nft")
 PORT = 80
-GONE = 120  # seconds
+# What the engine says, and not compose, of what this host cannot do.
+CANNOT = re.compile("from daemon|Cannot (create|start)")
+GONE = 300  # seconds
 
 # Asks each address for / until it has answered with 200.
 WAIT = """
@@ -81,10 +85,13 @@ class Site:
 
     def up(self, *services):
         """Starts these services, or all, and returns when each serves."""
-        done = self.engine.compose(self.name, self.environment, "up", "-d", "--no-build", *services,
-                                   check=False, timeout=180)
+        up = ("up", "-d", "--no-build", *services)
+        done = self.engine.compose(self.name, self.environment, *up, check=False, timeout=600)
         if done.returncode:
-            raise Failure(self.why_not_up(done.stderr))
+            # Once more: a busy engine may have given up one of them, and those that run stay.
+            done = self.engine.compose(self.name, self.environment, *up, check=False, timeout=600)
+        if done.returncode:
+            raise self.why_not_up(done.stderr)
         self.check_host("lb" if not services or "weir" in services else services[0])
         self.wait(*(services or (*SERVES, "weir")))
 
@@ -124,11 +131,12 @@ class Site:
 
     def why_not_up(self, said):
         if "overlap" in said.lower():
-            return self.in_use("another network of Docker")
+            return Failure(self.in_use("another network of Docker"))
         errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]
-        return f"containers do not start: {errors[-1] if errors else last_line(said)}"
+        kind = NoEngine if CANNOT.search(said) and "No such image" not in said else Failure
+        return kind(f"containers do not start: {errors[-1] if errors else last_line(said)}")
 
-    def wait(self, *services, seconds=30):
+    def wait(self, *services, seconds=120):
         addresses = [self.address(service, family) for service in services if service in SERVES
                      for family in self.families]
         if addresses:
@@ -157,7 +165,8 @@ class Site:
                                    f"label=com.docker.compose.project={self.name}").stdout.split()
         if found:
             force = [] if kind == "network" else ["--force"]
-            self.engine.docker(kind, "rm", *force, *found, check=False, timeout=GONE)
+            with contextlib.suppress(Failure):  # which down() tells, if it stays so
+                self.engine.docker(kind, "rm", *force, *found, check=False)
         return bool(found)
 
     def start(self, service):
@@ -167,7 +176,7 @@ class Site:
     def stop(self, service):
         self.engine.docker("stop", self.container(service))
 
-    def run(self, service, *argv, timeout=60, check=True, input=None):
+    def run(self, service, *argv, timeout=180, check=True, input=None):
         """What argv writes on standard output in the service's container."""
         what = f"{service}: {argv[0]}"
         if input is not None:
