@@ -15,7 +15,7 @@ class Status:
 
     def __init__(self, url):
         self.url = urllib.parse.urlsplit(url)
-        self.connection = http.client.HTTPConnection(self.url.netloc, timeout=5)
+        self.connection = http.client.HTTPConnection(self.url.netloc, timeout=20)
 
     def get(self, path):
         try:

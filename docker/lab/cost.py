@@ -15,8 +15,9 @@ from .rounds import spread
 SERVER, CLIENT = "b1", "client"
 CONNECTIONS = 100
 SETTLE = 0.5  # seconds after wrk has begun
-SPARE = 120  # seconds of wrk, which is told to end when all was measured, beyond what that takes
+SPARE = 600  # seconds of wrk, which is told to end when all was measured, beyond what that takes
 PREFIXES = 10000
+STILL = 10  # seconds in which something must be answered
 PART = 0.3  # of the time that a way is measured: here come seven or more times for each round
 
 
@@ -134,10 +135,14 @@ def rate(count, groups, seconds):
     cpu = -sum(map(cpu_microseconds, groups))
     begin = load.read_at([count], 0)
     end = load.read_at([count], begin[0][1] + seconds)
+    # What a veth loses when native XDP comes or goes is sent again after 0.2 s and more.
+    while load.rate(begin, end) <= 0 and end[0][1] - begin[0][1] < STILL:
+        begin = [(begin[0][0] + 1, begin[0][1])]  # our last question
+        end = load.read_at([count], end[0][1] + seconds)
     cpu += sum(map(cpu_microseconds, groups))
     found = load.rate(begin, end)
     if found <= 0:
-        raise Failure(f"{SERVER} has answered no request in {seconds:g} s")
+        raise Failure(f"{SERVER} has answered no request in {end[0][1] - begin[0][1]:.1f} s")
     return found, cpu / (end[0][0] - begin[0][0])
 
 
@@ -168,7 +173,8 @@ def prefixes(count):
 
 
 def check(weir, variant, requests):
-    """weir has seen what it should have: every request, or answer, is a packet at least."""
+    """weir has seen what it should have: every request, or answer, is a packet at least. Those that
+    were under way may have come before."""
     status = json.loads(weir("-j", "status"))["devices"][0]
     if "--tc-only" in variant.attach:
         if status["tc"] == "none":
@@ -176,7 +182,8 @@ def check(weir, variant, requests):
         return
     wanted = "generic" if "generic" in variant.attach else "native"
     seen = json.loads(weir("-j", "stats"))["devices"][0]
-    if status["mode"] != wanted or seen["packets"] < requests:
+    too_few = not seen["packets"] or seen["packets"] + CONNECTIONS < requests
+    if status["mode"] != wanted or too_few:
         raise Failure(f"{variant.title}: attached in {status['mode']} mode, weir has counted "
                       f"{seen['packets']} packets of {requests:.0f} requests")
     if seen["reasons"]["rule"]["packets"]:

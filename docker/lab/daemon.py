@@ -16,9 +16,9 @@ UNITS = ("docker.service", "docker.socket", "containerd.service")
 PIDFILE = pathlib.Path("/run/docker.pid")
 CONTAINERD_PIDFILE = pathlib.Path("/run/docker/containerd/containerd.pid")
 PROGRAMS = {"docker.pid": "dockerd", "containerd.pid": "containerd"}
-START = 60  # seconds
-ENDING = 5
-STOP = 30
+START = 120  # seconds
+ENDING = 15
+STOP = 90
 
 
 def record(name):
@@ -50,7 +50,7 @@ def start(name, work, answers):
         off = [unit for unit in UNITS if unit in known.get("units", ()) or
                finish(["systemctl", "is-active", unit], check=False).returncode]
         note(name, units=off, before=before)
-        finish(["systemctl", "start", "docker.service"], check=False, timeout=START)
+        finish(["systemctl", "start", "--no-block", "docker.service"], check=False)
         process, told = None, "systemctl status docker"
     else:
         told = pathlib.Path(work, "dockerd.log")

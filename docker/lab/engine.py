@@ -7,7 +7,7 @@ import shutil
 from lab import Failure, daemon
 from lab.tools import DOCKER_DIR, ROOT, NoEngine, finish, last_line
 
-ANSWER = 20  # seconds
+ANSWER = 60  # seconds
 OTHER_PACKAGES = ("docker-ce", "containerd.io", "podman-docker")
 
 
@@ -47,7 +47,7 @@ def check_kind():
 
 
 def install(group, wanted):
-    done = finish([f"{ROOT}/tests/deps.sh", group], check=False, timeout=600)
+    done = finish([f"{ROOT}/tests/deps.sh", group], check=False, timeout=1200)
     if done.returncode:
         raise NoEngine(f"{wanted} is missing and cannot be installed: "
                        f"{last_line(done.stderr or done.stdout)}")

@@ -10,7 +10,7 @@ import urllib.parse
 def main():
     url, connections = urllib.parse.urlsplit(sys.argv[1]), int(sys.argv[2])
     for _ in range(connections):
-        connection = http.client.HTTPConnection(url.netloc, timeout=5)
+        connection = http.client.HTTPConnection(url.netloc, timeout=30)
         connection.request("GET", url.path)
         answer = connection.getresponse()
         if answer.status != 200:

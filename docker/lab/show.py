@@ -11,9 +11,11 @@ from . import Failure, load
 from .engine import last_line
 
 CONNECTIONS = 64
-LONGEST = 300  # seconds of wrk, which is told to end when all was shown
+LONGEST = 900  # seconds of wrk, which is told to end when all was shown
 SHOWN = 4  # seconds before a change, and after it
-DRAIN = 90  # seconds a drained backend may take to lose its connections
+DRAIN = 300  # seconds a drained backend may take to lose its connections
+QUIET = load.LATE / 1000 + 1  # seconds in which a live connection would have said something
+SETTLE = 20  # seconds within which all have counted what there was
 JOIN = 20  # seconds a new backend may take to get a fifth of the traffic
 BAR = 24  # characters for all of the traffic
 ESTABLISHED = "01"  # in /proc/net/tcp
@@ -31,7 +33,7 @@ def show(site, say):
 
 
 def act(site, say, family, mode, xdp):
-    stage = Stage(site, say, family)
+    stage = Stage(site, say, family, exact=mode == "nat")
     say(f"\n{BOLD}weir {mode}, IPv{family}: {ABOUT[mode]}{PLAIN}")
     site.stop("b3")
     try:
@@ -50,12 +52,13 @@ def act(site, say, family, mode, xdp):
 class Stage:
     """Where an act plays: a service, the client's observer, and the run of wrk."""
 
-    def __init__(self, site, say, family):
+    def __init__(self, site, say, family, exact):
         self.site, self.say, self.family = site, say, family
+        self.exact = exact  # weir knows how many connections are live
         self.service = ("tcp", self.endpoint(site.vip(family), 80))
         self.client = ("-n", f"/proc/{site.pid('client')}/ns/net", "--instance", "client")
         self.names = {self.address(host): host for host in ("b1", "b2", "b3")}
-        self.before, self.wrk = {}, None
+        self.before, self.wrk, self.asked = {}, None, {}
 
     def address(self, host):
         return self.site.address(host, self.family)
@@ -102,10 +105,7 @@ def change(stage):
     counted = {"b1": count(stage, "b1", look)}
     replace(stage)
     watch(stage, lambda look, seconds: seconds > JOIN or seconds > SHOWN and joined(look))
-    ended = stage.end_load()
-    look = backends(stage)
-    counted.update({host: count(stage, host, look) for host in ("b2", "b3")})
-    return {"drain_seconds": seconds, **outcome(stage, *ended, counted)}
+    return {"drain_seconds": seconds, **outcome(stage, *stage.end_load(), counted)}
 
 
 def drain(stage):
@@ -115,16 +115,29 @@ def drain(stage):
     stage.weir(*change)
     begin = time.monotonic()
     explain(stage)
-    look = watch(stage, lambda look, seconds: is_idle(look["b1"]) or seconds > DRAIN)
-    if not is_idle(look["b1"]):
+    idle = Idle(stage.exact)
+    look = watch(stage, lambda look, seconds: idle(look["b1"]) or seconds > DRAIN)
+    if not idle(look["b1"]):
         raise Failure(f"{DRAIN} s after weir backend drain b1 still gets "
-                      f"{look['b1']['packets_per_second']:.0f} packets/s")
+                      f"{look['b1']['packets_per_second']:.0f} packets/s and has "
+                      f"{look['b1']['connections_live']} connections")
     return time.monotonic() - begin, look
 
 
-def is_idle(backend):
-    """With direct return the number of live connections is an estimate."""
-    return not backend["connections_live"] and not backend["packets_per_second"]
+class Idle:
+    """With direct return the number of live connections is an estimate: a SYN that was sent again
+    counts twice. Then it is silence that tells."""
+
+    def __init__(self, exact):
+        self.exact, self.since = exact, None
+
+    def __call__(self, backend):
+        now = time.monotonic()
+        if backend["packets_per_second"]:
+            self.since = None
+            return False
+        self.since = self.since or now
+        return not backend["connections_live"] or not self.exact and now - self.since > QUIET
 
 
 def explain(stage):
@@ -205,14 +218,15 @@ def micro(value):
 
 
 def nginx(stage, host):
-    """Connections now, connections so far, requests so far; all with this question."""
+    """Connections now, this one included; connections and requests so far, less our questions."""
     status = load.tool.Status(stage.site.url(stage.site.address(host, 4), path="/status"))
     try:
-        words = status.wait(10).split()
+        words = status.wait(load.GRACE).split()
     except OSError as error:
         raise Failure(f"{host}'s count of requests: {error}") from error
     status.connection.close()
-    return int(words[2]), int(words[7]), int(words[9])
+    stage.asked[host] = asked = stage.asked.get(host, 0) + 1
+    return int(words[2]), int(words[7]) - asked, int(words[9]) - asked
 
 
 def count(stage, host, look):
@@ -223,12 +237,13 @@ def count(stage, host, look):
         raise Failure(f"b1 still has {now[0] - before[0]} connections when weir says that it has "
                       "none")
     return {"connections": look[host]["connections"], "packets": look[host]["packets"],
-            "accepted": now[1] - before[1] - 1, "requests": now[2] - before[2] - 1}
+            "accepted": now[1] - before[1], "requests": now[2] - before[2]}
 
 
 def outcome(stage, said, failed, seconds, counted):
     found = re.search(r"(\d+) requests in ", said)
     requests = int(found[1]) if found else 0
+    disagreement, handshake = settle(stage, requests, counted)
     answered = sum(host["requests"] for host in counted.values())
     stage.say(f"\n{BOLD}What came of it{PLAIN}")
     stage.weir(*stage.client, "handshake")
@@ -243,12 +258,29 @@ def outcome(stage, said, failed, seconds, counted):
         stage.weir("service", "list", *stage.service)
         stage.weir("drop")
         raise Failure(f"{failed} of {requests} requests failed while backends changed")
-    handshake = handshakes(stage)
-    agree(requests, counted, handshake)
+    if disagreement:
+        raise disagreement
     return {"requests": requests, "failed": failed, "seconds": seconds,
             "backends": counted, "handshakes": handshake["established"],
             "handshake_p50_us": handshake["syn_to_synack_us_p50"],
             "handshake_p99_us": handshake["syn_to_synack_us_p99"]}
+
+
+def settle(stage, requests, counted):
+    """Adds what the backends have counted that are left. What is in a queue of theirs when wrk ends
+    they count a moment later."""
+    end = time.monotonic() + SETTLE
+    while True:
+        look = backends(stage)
+        counted.update({host: count(stage, host, look) for host in ("b2", "b3")})
+        handshake = handshakes(stage)
+        try:
+            agree(requests, counted, handshake)
+            return None, handshake
+        except Failure as failure:
+            if time.monotonic() > end:
+                return failure, handshake
+        time.sleep(0.2)
 
 
 def agree(requests, counted, handshake):

@@ -18,7 +18,7 @@ def last_line(text):
     return lines[-1] if lines else "no reason given"
 
 
-def finish(argv, what=None, check=True, timeout=60, env=None, text_in=None):
+def finish(argv, what=None, check=True, timeout=180, env=None, text_in=None):
     """Runs argv to its end and returns it; a Failure names what was wanted and the last line said.
     Ctrl-C at a terminal is for this process alone."""
     what = what or " ".join(argv)

@@ -79,7 +79,7 @@ def detached_after(site):
         site.weir("detach", "--all")
 
 
-def await_tender(site, seconds=5):
+def await_tender(site, seconds=60):
     end = time.monotonic() + seconds
     while not all(sockets["tender_process"] for sockets in site.weir_json("status")["sockets"]):
         if time.monotonic() > end:
