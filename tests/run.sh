@@ -34,6 +34,7 @@ declare -A command=()
 declare -A counts=() # by name: passed, failed, skipped
 declare -A running=() since=() # by process
 declare -A runs=()             # by name: how many
+declare -A limit=([docker/demo.sh]=1800) # seconds, where not 600: it makes images first
 
 finish() {
 	trap '' INT TERM HUP
@@ -64,7 +65,7 @@ begin() { # NAME
 	mkdir -p "$scratch/$1"
 	[ ! -e "$scratch/$1/out" ] || mv "$scratch/$1/out" "$scratch/$1/out.${runs[$1]}"
 	runs[$1]=$((${runs[$1]:-0} + 1))
-	eval "exec timeout -k 10 ${WEIR_TEST_TIMEOUT:-600} ${command[$1]}" \
+	eval "exec timeout -k 10 ${WEIR_TEST_TIMEOUT:-${limit[$1]:-600}} ${command[$1]}" \
 		>"$scratch/$1/out" 2>"$scratch/$1/err" </dev/null &
 	running[$!]=$1 since[$!]=$SECONDS
 }

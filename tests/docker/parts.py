@@ -15,7 +15,7 @@ import types
 from unittest import mock
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "docker"))
-from lab import Failure, Interrupted, daemon, load, report, rounds, ways  # noqa: E402
+from lab import Failure, Interrupted, daemon, images, load, report, rounds, show, ways  # noqa: E402
 from lab.tools import NoEngine  # noqa: E402
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
@@ -63,9 +63,10 @@ def unanswered():
     for client in clients:
         client.setblocking(False)
         client.connect_ex(("::1", 80))
-    wrk = subprocess.Popen(["wrk", "-t1", f"-c{CONNECTIONS}", "-d60s", "http://127.0.0.1:80/"],
-                           stdout=subprocess.PIPE, text=True)
-    end, found = time.monotonic() + 30, 0
+    # Those that are answered may be so late where the machine stands still.
+    wrk = subprocess.Popen(["wrk", "-t1", f"-c{CONNECTIONS}", "-d240s", "--timeout", "60s",
+                            "http://127.0.0.1:80/"], stdout=subprocess.PIPE, text=True)
+    end, found = time.monotonic() + 120, 0
     while found != CONNECTIONS / 2 + WAITING and time.monotonic() < end:
         time.sleep(0.1)
         found = load.unanswered(Here())
@@ -113,6 +114,7 @@ def engine():
     daemon.START = 0.5
     with tempfile.TemporaryDirectory() as directory:
         program, daemon.PIDFILE = f"{directory}/dockerd", pathlib.Path(directory, "docker.pid")
+        daemon.CONTAINERD_PIDFILE = pathlib.Path(directory, "containerd.pid")
         shutil.copy(shutil.which("sleep"), program)
         with subprocess.Popen([program, "60"]) as process:
             while daemon.comm(process.pid) != "dockerd":
@@ -149,6 +151,45 @@ def units():
             daemon.start("demo", directory, lambda: True)
         daemon.stop("demo")
     assert not active, active
+
+
+def mirror():
+    """One that does not answer is asked again; one that never answers makes it a test to skip, but
+    what does not compile does not."""
+    images.PAUSE, said = 0, []
+
+    def fails(times, why):
+        left = iter(range(times))
+
+        def make():
+            if next(left, None) is not None:
+                raise Failure(why)
+            return "made"
+        return make
+
+    def outcome(times, why):
+        try:
+            return images.patiently(fails(times, why), said.append)
+        except Failure as failure:
+            return type(failure)
+
+    apt = "The command '/bin/sh -c apt-get update' returned a non-zero code: 100"
+    assert outcome(images.TRIES - 1, apt) == "made" and len(said) == images.TRIES - 1, said
+    assert outcome(images.TRIES, apt) == NoEngine
+    assert outcome(1, "The command '/bin/sh -c make weir' returned a non-zero code: 2") == Failure
+
+
+def silence():
+    """Where the number of live connections is an estimate that stays above 0, silence tells that
+    there are none; but only a long one, and none does where the number is exact."""
+    show.QUIET = 0.3
+    still, talks = ({"packets_per_second": rate, "connections_live": 1} for rate in (0, 5))
+    exact, estimate = show.Idle(exact=True), show.Idle(exact=False)
+    assert estimate({"packets_per_second": 0, "connections_live": 0})
+    assert not estimate(talks) and not estimate(still) and not exact(still)
+    time.sleep(0.4)
+    assert estimate(still) and not exact(still)
+    assert not estimate(talks)
 
 
 globals()[sys.argv[1]]()
