@@ -72,6 +72,12 @@ class Talk:
         while struct.unpack("i", fcntl.ioctl(self.s, termios.TIOCOUTQ, b"    "))[0]:
             time.sleep(0.001)
 
+    def sign(self):
+        """The other side sees it, too."""
+        ends = self.line["local"], self.line["remote"]
+        name = "_".join(ends if self.line["side"] == "client" else ends[::-1])
+        return os.path.join(os.path.dirname(self.log), "acknowledged." + name)
+
     def close(self, mode, reset=False):
         if reset:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
@@ -104,6 +110,8 @@ def serve_one(s, log):
     if mode in ("local", "timeout"):
         t.receive(-1)
     elif mode == "client_rst":
+        t.wait_until_acknowledged()
+        open(t.sign(), "w", encoding="ascii").close()
         t.wait_for_error(errno.ECONNRESET)
     elif mode == "server_rst":
         t.wait_until_acknowledged()
@@ -170,8 +178,11 @@ def finish(t, mode, outgoing):
         t.receive(-1)
     elif mode == "server_rst":
         t.wait_for_error(errno.ECONNRESET)
-    elif mode == "client_rst":  # an acknowledgement may wait, and would not go before the reset
+    elif mode == "client_rst":  # which must not overtake an acknowledgement that waits, or is on its way
         t.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        while not os.path.exists(t.sign()):
+            time.sleep(0.001)
+        os.unlink(t.sign())
     t.close(mode, mode == "client_rst")
 
 
@@ -265,6 +276,9 @@ def check(a):
     return wrong + len(said) + (not logs)
 
 
+NOBODY = str(None)
+
+
 def key_of(a, line):
     if a.by == "process":
         return str(line["pid"])
@@ -284,11 +298,19 @@ def said_key(a, row):
 def give_unaccepted(said, true):
     """What came in before a process had taken the connection is nobody's: where each process has no more than
     it should and together they lack just that, it is given to them."""
-    nobody = said.get(None)
+    nobody = said.get(NOBODY)
     lack = {key: true[key][1] - said[key][1] for key in true if key in said}
     if nobody and not nobody[0] and not nobody[2] and min(lack.values(), default=-1) >= 0 \
             and sum(lack.values()) == nobody[1]:
-        del said[None]
+        del said[NOBODY]
+        for key, received in lack.items():
+            said[key][1] += received
+
+
+def give_unread(said, true):
+    """Likewise of each connection, where nobody's are not shown: of one of them at least nothing is missing."""
+    lack = {key: true[key][1] - said[key][1] for key in true if key in said}
+    if min(lack.values(), default=-1) == 0:
         for key, received in lack.items():
             said[key][1] += received
 
@@ -317,6 +339,8 @@ def sums(a):
                 return 1
     if a.by == "process":
         give_unaccepted(said, true)
+    if a.pid:
+        give_unread(said, true)
     wrong = {key for key in true.keys() | said.keys() if true.get(key) != said.get(key)}
     for key in wrong:
         print("%s: %s, not %s" % (key, said.get(key), true.get(key)))

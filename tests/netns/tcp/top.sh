@@ -16,6 +16,7 @@ seen sock/inet_sock_set_state tcp/tcp_rcv_space_adjust
 # shellcheck source=../../tcp/talk.sh
 . tests/tcp/talk.sh
 pair
+WEIR_TIMEOUT=120
 
 sums() { # SIDE BY SAID OPTIONS...
 	python3 "$TALK" sums "$1" "$2" "$SCRATCH/$3" "$TRUTH" "$OLD" --older "$OLD" --before 2509 "${@:4}"
@@ -45,24 +46,25 @@ check "a process for each" talk fd09::2 81 --mode "$ALL" --size 3000 --reply 150
 check "one lives through several intervals" talk_later long "$TRUTH" 10.9.0.2 81 --size 500000
 long=$talking
 open() { # NAME NUMBER
-	jq -se ".[-1].total.connections == $2 and all(.[-1].rows[]; .rtt_us_mean > 0)" "$SCRATCH/$1"
+	tail -n 1 "$SCRATCH/$1" | tee /dev/stderr |
+		jq -e ".total.connections == $2 and all(.rows[]; .rtt_us_mean > 0)"
 }
-check "it and the older one are open" await 20 open process 2
+becomes "it and the older one are open" open process 2
 with_processes() {
 	jq -se '.[-1].rows | map(select(.connections > 0)) | length == 2 and all(.pid > 0 and .comm == "python3")' \
 		"$SCRATCH/process"
 }
-check "with their processes" await 20 with_processes
+becomes "with their processes" with_processes
 touch "$SCRATCH/old" "$SCRATCH/long"
 wait "$old" "$long"
-check "no connection is left" await 20 open process 0
+becomes "no connection is left" open process 0
 
 for by in process connection port; do
-	check "by $by: every one's bytes and ends are the server's own, the older one's as well" \
-		await 20 sums server $by $by
+	becomes "by $by: every one's bytes and ends are the server's own, the older one's as well" \
+		sums server $by $by
 done
-check "by process: the client's" await 20 sums client process client
-check "by port: the client's" await 20 sums client port client.port
+becomes "by process: the client's" sums client process client
+becomes "by port: the client's" sums client port client.port
 for pid in "${tops[@]}"; do
 	trace_finish "$pid"
 	equal "it ends well" 0 $?
@@ -80,16 +82,22 @@ check "nothing was lost" jq -se 'all(.[]; .lost.events_lost == 0 and .lost.recor
 
 check "a process serves alone" serve 82 --workers 1
 worker=$(pgrep -P "$(pgrep -P "$served")")
-check "one process is watched" trace_begin "$SCRATCH/one" -j -n "$host" tcp top -i 0.3 --pid "$worker"
-check "while two work" talk 10.9.0.2 82 --size 777
+check "one process is watched" \
+	trace_begin "$SCRATCH/one" -j -n "$host" tcp top --by connection -i 0.3 --pid "$worker"
+check "while two work" talk 10.9.0.2 82 --size 777 --count 5
 check "so" talk 10.9.0.2 80 --size 777
-check "its bytes are shown, and no others" await 20 sums server process one --pid "$worker"
+becomes "its bytes are shown, and no others" sums server connection one --pid "$worker"
 trace_finish "$tracing"
-check "for people" trace_begin "$SCRATCH/people" -n "$host" tcp top --by connection --rows 1 -i 2 -c 1
-check "two connections" talk 10.9.0.2 80 --count 2
-wait "$tracing"
+check "rows are its" jq -se "map(.rows[]) | length >= 5 and all(.[]; .pid == $worker)" "$SCRATCH/one"
+for n in 1 2; do
+	check "a connection stays open" talk_later "people.$n" "$TRUTH" 10.9.0.2 80
+done
+# Its process is told from the files that are open.
+weir tcp top --by connection --rows 1 -i 0.3 -c 1 >"$SCRATCH/people" 2>"$SCRATCH/people.errors"
 says "one row is shown, and the sum of all" "python3 +10\.9\.0\.2:80 +10\.9\.0\.1:.* 1 " cat "$SCRATCH/people"
+says "which are two" "\(all\) .* 2 " cat "$SCRATCH/people"
 equal "behind the time and the titles" 4 "$(wc -l <"$SCRATCH/people")"
+touch "$SCRATCH"/people.{1,2}
 refuses "rows of nothing known" 1 "--by 'user'" tcp top --by user
 refuses "no rows" 1 "--rows" tcp top --rows 0
 refuses "nothing to pin" 1 "--pin" tcp top --pin
