@@ -163,10 +163,12 @@ class Site:
         everything = ["--all"] if kind == "container" else []
         found = self.engine.docker(kind, "ls", "-q", *everything, "--filter",
                                    f"label=com.docker.compose.project={self.name}").stdout.split()
-        if found:
-            force = [] if kind == "network" else ["--force"]
+        force = [] if kind == "network" else ["--force"]
+        # One by one: of several at a time Docker 20.10 may forget to count one as off its network,
+        # which "has active endpoints" then for as long as the engine runs.
+        for one in found:
             with contextlib.suppress(Failure):  # which down() tells, if it stays so
-                self.engine.docker(kind, "rm", *force, *found, check=False)
+                self.engine.docker(kind, "rm", *force, one, check=False)
         return bool(found)
 
     def start(self, service):
