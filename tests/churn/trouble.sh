@@ -106,7 +106,7 @@ begin() { # SHAPE
 		[ "$i" -gt 4 ] || add_backend 1 "$i"
 	done >/dev/null
 	other_service >/dev/null
-	serve_all && attach_all && await 20 reaches_all 1
+	serve_all && attach_all && await 60 reaches_all 1
 }
 
 other_service() {
@@ -165,7 +165,7 @@ configure_second() {
 				balancer 2 backend add tcp "$(vip $family)" $i || exit
 			done || return
 	done
-	await 20 reaches_all 2
+	await 60 reaches_all 2
 }
 
 second_carries() { # as so many packets so far

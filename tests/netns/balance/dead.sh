@@ -19,7 +19,7 @@ begin() { # SHAPE
 	for i in 1 2 3 4; do
 		add_backend 1 $i || return
 	done
-	attach_all && serve_all && await 20 reaches_all 1
+	attach_all && serve_all && await 60 reaches_all 1
 }
 
 state() { # NUMBER STATE

@@ -12,14 +12,18 @@
 # shellcheck source=../../churn/trouble.sh
 . tests/churn/trouble.sh
 
+# Where all is slow, the flood may be over before much has changed: then once more, with other changes.
 compare() {
 	local ours=$broken of=$total
 	WEIR=$SCRATCH/tracking/weir NEXT=$SCRATCH/tracking/weir
-	check "tracking every flow: services, backends, attached" begin lan
-	churn
+	for SEED in $(seq "$SEED" $((SEED + 2))); do
+		check "tracking every flow: services, backends, attached" begin lan
+		churn
+		rest
+		[ "$broken" = 0 ] || break
+	done
 	echo "# churn tracking: $ours of $of connections broken; LRU of equal memory: $broken of $total"
 	check "every flow in an LRU of equal memory instead: some break" test "$broken" -gt 0
-	rest
 }
 
 check "a second version is built" next_version
