@@ -8,9 +8,11 @@
 #        fd09:1::1/64                                fd09:2::1/64
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+WEIR_TIMEOUT=100
 line
 VIP4=10.9.100.1 VIP6=fd09:100::1
 web "$server" s1 10.9.2.1:80 '[fd09:2::1]:80'
+await 20 inside "$server" curl -sf --max-time 1 http://10.9.2.1/
 
 # The namespace lives on by a process.
 hide_client() {
@@ -39,6 +41,15 @@ held() {
 	[ "$(far_ends)" = "$HELD" ]
 }
 
+# Not what is tested, but it has to be done.
+quietly() { # COMMAND...
+	"$@" >"$OUTPUT" 2>&1 || report 1 "$*"
+}
+
+seen_to() {
+	[ "$(far_ends)" = "on off off on on on " ]
+}
+
 services() {
 	weir service add tcp $VIP4:80 mode nat && weir backend add tcp $VIP4:80 10.9.2.1 &&
 		weir service add tcp "[$VIP6]:80" mode nat &&
@@ -52,7 +63,7 @@ no_services() {
 answers() {
 	local vip
 	for vip in $VIP4 "[$VIP6]"; do
-		[ "$(at_client curl -s --max-time 5 "http://$vip/")" = s1 ] || return 1
+		[ "$(at_client curl -sS --max-time 20 "http://$vip/")" = s1 ] || return 1
 	done
 }
 
@@ -96,9 +107,9 @@ inside "$server" ethtool -K eth0 gro off
 check "somebody switches it off: the next command" weir attach eth0
 by_driver "on again"
 at_client ethtool -K eth0 gro off
-background "$host" timeout 60 "$WEIR" -n "$host" run -i 0.1
+background "$host" timeout 200 "$WEIR" -n "$host" run -i 0.1
 runs=$!
-await 5 held
+await 60 held
 sleep 0.5
 equal "and so does weir run" "$HELD" "$(far_ends)"
 kill -INT $runs
@@ -121,8 +132,8 @@ check "detach all" weir detach --all
 equal "goes on to poll" "off on on on on on " "$(far_ends)"
 inside "$server" ethtool -K eth0 gro off
 
-weir attach eth1 >/dev/null 2>&1
-services >/dev/null 2>&1
+quietly weir attach eth1
+quietly services
 for seconds in 0.05 0.1 0.15 0.2 0.25 0.3 0.4 0.6; do
 	weir_killed_after $seconds attach eth0
 done
@@ -131,42 +142,42 @@ by_driver "killed"
 check "detach all" weir detach --all
 equal "put back all the same" "$AS_MADE" "$(far_ends)"
 
-weir attach eth1 >/dev/null 2>&1
-services >/dev/null 2>&1
+quietly weir attach eth1
+quietly services
 foreign_program "$host" eth0
 check_not "an attach that fails" weir attach eth0
 equal "changes nothing" "off on on on off off " "$(far_ends)"
 ip -n "$host" link set eth0 xdp off
-weir detach --all >/dev/null
+quietly weir detach --all
 
 check "in generic mode" weir attach eth0 --mode generic
-weir attach eth1 --mode generic >/dev/null 2>&1
-services >/dev/null 2>&1
+quietly weir attach eth1 --mode generic
+quietly services
 check "TC transmits" answers
 equal "and far ends need nothing" "$AS_MADE" "$(far_ends)"
-weir detach --all >/dev/null
+quietly weir detach --all
 
 check "a redirect" weir attach eth0
 check "to a device that is not attached" weir rule add redirect eth1 dev eth0 proto udp
 equal "needs that one's far end" "off off off on on on " "$(far_ends)"
-before=$(sent_by_tc)
+before=$(sent_by_tc) had=$(datagrams "$server")
 start "$server" sink 9001
 ip -n "$server" address add 10.9.1.9/24 dev eth0
 at_client ip neigh replace 10.9.1.9 dev eth0 \
 	lladdr "$(ip -n "$server" -j link show eth0 | jq -r '.[0].address')"
 at_client python3 "$TRAFFIC" send 10.9.1.9 9001 100 >/dev/null
-sleep 1
+await 10 more_than $((had + 99)) datagrams "$server"
 stop "$started"
 equal "datagrams cross" 100 "$said"
 equal "by the driver" 0 $(($(sent_by_tc) - before))
 check "the rule goes" weir rule flush
 equal "and all is as it was" "$AS_MADE" "$(far_ends)"
-weir detach --all >/dev/null
+quietly weir detach --all
 check "no pins are left" no_pins
 
 # As in a container that does not see the host's processes.
 unreachable() {
-	timeout 30 unshare --pid --fork --mount-proc "$WEIR" -n "$host" "$@"
+	timeout 100 unshare --pid --fork --mount-proc "$WEIR" -n "$host" "$@"
 }
 
 check "out of reach: attach" unreachable attach eth0
@@ -179,41 +190,41 @@ holds "doctor says why TC transmits, and what to do" \
 equal "nothing was switched there" "on on" "$(far_ends | cut -d " " -f 2-3)"
 check "within reach it is" weir attach eth0
 equal "seen to" "on off off" "$(far_ends | cut -d ' ' -f 1-3)"
-weir detach --all >/dev/null
+quietly weir detach --all
 equal "as it was" "$AS_MADE" "$(far_ends)"
 check "no pins are left" no_pins
 
-weir attach eth0 >/dev/null 2>&1
-services >/dev/null 2>&1
+quietly weir attach eth0
+quietly services
 check "out of reach: services go" unreachable service del tcp $VIP4:80
 check "both" unreachable service del tcp "[$VIP6]:80"
 equal "what cannot be put back stays" "on off off" "$(far_ends | cut -d ' ' -f 1-3)"
 check "until a command reaches it" weir rule flush
 equal "as it was" "$AS_MADE" "$(far_ends)"
-services >/dev/null 2>&1
+quietly services
 says "or gives up, and says so" 'stays on: that is out of reach' unreachable detach --all
 check "no pins are left" no_pins
 at_client ethtool -K eth0 gro off txvlan on tx-vlan-stag-hw-insert on
 
 # Without TC: what a far end does not take now, it will.
-services >/dev/null 2>&1
+quietly services
 check "XDP alone" weir attach eth0 --xdp-only
 check "on both sides" weir attach eth1 --xdp-only
 equal "far ends are seen to" "$HELD" "$(far_ends)"
 check "both families are served" answers
-weir detach --all >/dev/null
-weir attach eth0 --xdp-only >/dev/null
+quietly weir detach --all
+quietly weir attach eth0 --xdp-only
 check "the other way round" services
 equal "as well" "on off off on on on " "$(far_ends)"
-no_services >/dev/null
+quietly no_services
 ip link add eth5 netns "$host" type veth peer name eth5 netns "$hidden"
 ip -n "$host" link set eth5 up
 ip -n "$host" address add 10.9.5.2/24 dev eth5
 ip -n "$host" neigh replace 10.9.5.1 dev eth5 lladdr 02:00:00:00:00:09
-weir service add tcp $VIP4:80 mode nat >/dev/null
+quietly weir service add tcp $VIP4:80 mode nat
 check_not "a far end that is down takes nothing" weir backend add tcp $VIP4:80 10.9.2.1 10.9.5.1
 equal "which changes none" "on off off off on on " "$(far_ends)"
-weir detach --all >/dev/null
+quietly weir detach --all
 equal "as it was" "$AS_MADE" "$(far_ends)"
 
 # Packets of the other instance come in by eth2.
@@ -232,37 +243,41 @@ other_holds() {
 ip link add eth2 netns "$host" type veth peer name eth2 netns "$hidden"
 ip -n "$host" link set eth2 up
 at_client ip link set eth2 up
-weir attach eth0 >/dev/null
-weir rule add redirect eth1 dev eth0 proto udp >/dev/null
+quietly weir attach eth0
+quietly weir rule add redirect eth1 dev eth0 proto udp
 check "another instance" other attach eth2
 check "redirects there, too" other rule add redirect eth1 dev eth2 proto udp
 equal "and relies on what the first one switched" "eth1 on" "$(others)"
-weir detach --all >/dev/null
+quietly weir detach --all
 equal "which stays while it does" on "$(far_ends | cut -d ' ' -f 4)"
 inside "$server" ethtool -K eth0 gro off
 equal "status tells what is" "eth1 off" "$(others)"
-other detach --all >/dev/null
+quietly other detach --all
 inside "$server" ethtool -K eth0 gro on
-other attach eth2 >/dev/null
-other rule add redirect eth1 dev eth2 proto udp >/dev/null
+quietly other attach eth2
+quietly other rule add redirect eth1 dev eth2 proto udp
 equal "what polls by itself is not weir's" "" "$(others)"
 inside "$server" ethtool -K eth0 gro off
-background "$host" timeout 60 "$WEIR" -n "$host" --instance "$RUN-other" run -i 0.1
+background "$host" timeout 200 "$WEIR" -n "$host" --instance "$RUN-other" run -i 0.1
 runs=$!
-await 5 other_holds
+await 60 other_holds
 equal "until it ceases: weir run makes it go on" "eth1 on" "$(others)"
 kill -INT $runs
 wait $runs
-other detach --all >/dev/null
+quietly other detach --all
 equal "as it was" "$AS_MADE" "$(far_ends)"
 
 at_client ethtool -K eth0 gro on
-weir attach eth0 >/dev/null
-services >/dev/null 2>&1
+quietly weir attach eth0
+quietly services
 at_client ethtool -K eth0 gro off
-check "an attached device's own far end" timeout --preserve-status -s INT 1 "$WEIR" -n "$host" run -i 0.1
+background "$host" timeout 200 "$WEIR" -n "$host" run -i 0.1
+runs=$!
+check "an attached device's own far end" await 60 seen_to
 equal "is looked after, too" "on off off on on on " "$(far_ends)"
-weir detach --all >/dev/null
+kill -INT $runs
+check "by one that ends when told to" wait $runs
+quietly weir detach --all
 equal "as it was" "$AS_MADE" "$(far_ends)"
 
 gro_of_q0() {
@@ -272,8 +287,8 @@ gro_of_q0() {
 ip link add q0 netns "$host" numrxqueues 1 numtxqueues 1 type veth \
 	peer name q0 netns "$hidden" numrxqueues 1 numtxqueues 4
 ip -n "$host" link set q0 up
-weir attach eth0 >/dev/null
-weir rule add redirect q0 dev eth0 proto udp >/dev/null
+quietly weir attach eth0
+quietly weir rule add redirect q0 dev eth0 proto udp
 equal "a far end that is down is left alone" off "$(gro_of_q0)"
 at_client ip link set q0 up
 check "it is up: the next command" weir rule add pass proto tcp
@@ -281,6 +296,6 @@ equal "has it poll" on "$(gro_of_q0)"
 holds "and take frames" \
 	'.findings[] | select(.check == "redirect-target" and (.found | test("by the driver"))) | true' \
 	weir -j doctor q0
-weir detach --all >/dev/null
+quietly weir detach --all
 equal "as it was" off "$(gro_of_q0)"
 check "no pins are left" no_pins
