@@ -10,6 +10,7 @@
 #                       hc ------ eth0  host  eth1 ------------ hs
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+WEIR_TIMEOUT=100
 client=$RUN-client host=$RUN-host server=$RUN-server switch=$RUN-switch
 VIP4=10.9.100.1 VIP6=fd09:100::1
 
@@ -70,8 +71,8 @@ sent_by_tc() {
 
 # A file in each direction, and datagrams, by both families.
 crosses() { # TEXT
-	local bad vip serve take
-	bad=$(bad_checksums)
+	local bad before vip serve take
+	bad=$(bad_checksums) before=$(datagrams "$server")
 	start "$server" serve 9000 "$SCRATCH/file" && serve=$started
 	start "$server" take 9002 && take=$started
 	start "$server" sink 9001
@@ -80,7 +81,7 @@ crosses() { # TEXT
 		equal "$1: TCP to $vip" "$SUM" "$(traffic "$client" give "$vip" 9002 "$SCRATCH/file")"
 		traffic "$client" send "$vip" 9001 100 --size 1200 >/dev/null
 	done
-	sleep 1
+	await 10 more_than $((before + 199)) datagrams "$server"
 	stop "$started"
 	equal "$1: datagrams" 200 "$said"
 	stop "$serve"
@@ -120,12 +121,13 @@ bridged() {
 		ip -n "$host" link add br$i type bridge forward_delay 0 mcast_snooping 0
 		ip -n "$host" link set br$i up
 		ip -n "$host" link set eth$i master br$i
+		in_service "$host" br$i
 		address "$host" br$i 10.9.$((i + 1)).2/24 "fd09:$((i + 1))::2/64" fe80::2/64
 	done
 }
 
 topology
-TRAFFIC_TIMEOUT=20
+TRAFFIC_TIMEOUT=150
 head -c 2000000 /dev/urandom >"$SCRATCH/file"
 SUM=$(sha256sum <"$SCRATCH/file" | cut -d ' ' -f 1)
 devices=(eth0 eth1)
