@@ -67,15 +67,16 @@ static __u32 charged_to(int fd)
 	return info[SK_MEMINFO_RMEM_ALLOC];
 }
 
-/* What came by TCP may be on its way from one queue of the reader to the other. */
+/* What came by TCP may be on its way from one queue of the reader to the other, and the CPU that brings
+ * it may be taken away just then. */
 static bool counts(int fd, int bytes)
 {
 	int unread = -1;
 
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 100; i++) {
 		if (!ioctl(fd, FIONREAD, &unread) && unread == bytes)
 			return true;
-		usleep(500);
+		usleep(1000);
 	}
 	return false;
 }

@@ -85,7 +85,7 @@ static bool is_ours(__u32 id)
 /* The kernel takes a while to free them, and somebody else may be trying too. */
 static bool nothing_stays(void)
 {
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 600; i++) {
 		bool found = false;
 		__u32 id = 0;
 
