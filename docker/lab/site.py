@@ -17,7 +17,7 @@ HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haprox
 SERVES = ("b1", "b2", "b3", "course", "tuned", "stream", "haproxy", "nft")
 PORT = 80
 # What the engine says, and not compose, of what this host cannot do.
-CANNOT = re.compile("from daemon|Cannot (create|start)")
+CANNOT = re.compile("from daemon|Cannot (create|start)|ip6?tables|IP tables")
 GONE = 300  # seconds
 
 # Asks each address for / until it has answered with 200.
@@ -132,7 +132,8 @@ class Site:
     def why_not_up(self, said):
         if "overlap" in said.lower():
             return Failure(self.in_use("another network of Docker"))
-        errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]
+        errors = [line.strip() for line in said.splitlines() if "error" in line.lower()
+                  and "Encountered errors" not in line]
         kind = NoEngine if CANNOT.search(said) and "No such image" not in said else Failure
         return kind(f"containers do not start: {errors[-1] if errors else last_line(said)}")
 

@@ -15,7 +15,7 @@ import types
 from unittest import mock
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "docker"))
-from lab import Failure, Interrupted, daemon, images, load, report, rounds, show, ways  # noqa: E402
+from lab import Failure, Interrupted, daemon, images, load, report, rounds, show, site, ways  # noqa: E402
 from lab.tools import NoEngine  # noqa: E402
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"
@@ -176,6 +176,11 @@ def mirror():
     apt = "The command '/bin/sh -c apt-get update' returned a non-zero code: 100"
     assert outcome(images.TRIES - 1, apt) == "made" and len(said) == images.TRIES - 1, said
     assert outcome(images.TRIES, apt) == NoEngine
+    for why, kind in ("for lb  Cannot start service lb: OCI runtime create failed", NoEngine), (
+            "Failed to Setup IP tables: iptables failed", NoEngine), (
+            "The Compose file is invalid", Failure):
+        failure = site.Site(None).why_not_up(f"ERROR: {why}\nERROR: Encountered errors while ...")
+        assert type(failure) is kind and why in str(failure), failure
     assert outcome(1, "The command '/bin/sh -c make weir' returned a non-zero code: 2") == Failure
 
 

@@ -15,7 +15,7 @@ check "the table fits into 80 columns, and has ranges where there is more room" 
 check "an interruption is one though clearing up fails" part interruption
 check "an engine that does not answer is told from one that was killed" part engine
 check "units that a killed engine leaves running are stopped by the demo after it" part units
-check "a mirror that does not answer is asked again, and is no fault of weir's" part mirror
+check "a mirror that does not answer is asked again; that, as an engine that cannot, is no fault of weir's" part mirror
 check "a drained backend is idle when it is silent, where its connections are an estimate" part silence
 check "the usage names all ways" docker/run.py --help
 refused() { # ARGUMENTS...
