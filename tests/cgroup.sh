@@ -63,7 +63,7 @@ cgroup_remove() { # NAME...
 		if [ -z "$name" ] || [ ! -d "$path" ]; then
 			continue
 		fi
-		end=$((SECONDS + 5))
+		end=$((SECONDS + 20))
 		while grep -qs 'populated 1' "$path/cgroup.events" && [ $SECONDS -le $end ]; do
 			find "$path" -name cgroup.procs -exec cat {} + 2>/dev/null | while read -r pid; do
 				[ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null

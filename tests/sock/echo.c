@@ -12,7 +12,7 @@
 #define PART	    65536
 #define TIMES	    100000
 #define IDLE_MS	    20
-#define PATIENCE_MS 3000
+#define PATIENCE_MS 15000
 
 static ssize_t take_spliced(struct echo *e, unsigned char *bytes)
 {

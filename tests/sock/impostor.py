@@ -59,7 +59,7 @@ def converse(client, server, until):
 
 
 def until_there(s):
-    for _ in range(2000):
+    for _ in range(20000):
         try:
             if s.recv(1, socket.MSG_PEEK):
                 return

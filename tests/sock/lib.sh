@@ -12,6 +12,7 @@ SOCK=$(dirname "$WEIR")/tests/sock/sock
 host=$RUN-host
 GROUP=$RUN OUTSIDE=$RUN-outside # cgroups
 traffic_pids=()
+WEIR_TIMEOUT=${WEIR_TIMEOUT:-120} # to load its programs takes long where others want the CPUs
 
 # Processes first: what they have open would be kept by weir until they close it.
 sock_finish() {
@@ -36,12 +37,12 @@ sock_begin() { # the namespaces are there
 
 # Traffic in a namespace, with the options of its own for cgroups: for those that hold two ends.
 sock_in() { # NAMESPACE CGROUP ARGUMENTS...
-	cgroup_run "$2" nsenter --net="/run/netns/$1" timeout -k 2 "${SOCK_TIMEOUT:-80}" "$SOCK" "${@:3}"
+	cgroup_run "$2" nsenter --net="/run/netns/$1" timeout -k 20 "${SOCK_TIMEOUT:-510}" "$SOCK" "${@:3}"
 }
 
 # $! is its process; what it says is in the file.
 sock_start() { # FILE NAMESPACE CGROUP ARGUMENTS...
-	cgroup_background "$3" nsenter --net="/run/netns/$2" timeout -k 2 "${SOCK_TIMEOUT:-80}" \
+	cgroup_background "$3" nsenter --net="/run/netns/$2" timeout -k 20 "${SOCK_TIMEOUT:-510}" \
 		"$SOCK" "${@:4}" >"$1" 2>"$1.errors"
 	traffic_pids+=($!)
 }
@@ -65,6 +66,12 @@ told() { # TEXT CONDITION FILE [JQ-OPTION]
 
 connections() { # JQ-FILTER on each connection that weir knows
 	weir -j sock list 2>/dev/null | jq -c ".connections[] | $1"
+}
+
+# So many of those that are short-cut have carried that many messages.
+have_carried() { # COUNT MESSAGES [CONDITION]
+	[ "$(connections "select(.state == \"shortcut\" and .messages >= $2 and (${3:-true}))" |
+		wc -l)" -ge "$1" ]
 }
 
 connections_are() { # COUNT STATE [CONDITION]

@@ -17,7 +17,7 @@
 #define EVENTS	 256
 #define TICK_MS	 5
 #define PER_TICK 20 /* connections begun */
-#define LATE_S	 1
+#define LATE_S	 15 /* what is lost never comes; a process may stand still */
 #define KEEP_MS	 50 /* between looks at a connection that has ended */
 
 static struct {
@@ -254,7 +254,9 @@ static void open_line(void)
 			return;
 		}
 		close(fd);
-		if (now() > limit || stopped || (tally.opened && !option.life_ms)) {
+		/* The addresses of a connection that was here before rest for a second, each its own. */
+		if (now() > limit || stopped ||
+		    (tally.opened && !option.life_ms && strcmp(why, "EADDRNOTAVAIL"))) {
 			fprintf(stderr, "sock: connect: %s\n", why);
 			tally.failed++;
 			client_lines++; /* not tried again */

@@ -6,6 +6,7 @@ import argparse
 import os
 import selectors
 import socket
+import time
 
 PART = 65536
 
@@ -54,6 +55,16 @@ def turn(way):
     return True
 
 
+def connect(port):
+    """Who listens there may have been started at the same moment."""
+    for _ in range(1000):
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    raise ConnectionRefusedError(port)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("listen", type=int)
@@ -70,7 +81,7 @@ def main():
         for key, _ in selector.select(0.01 if any(w.full() for w in ways.values()) else 1):
             if key.fileobj is listener:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", a.to))
+                far = connect(a.to)
                 for source, to in ((near, far), (far, near)):
                     source.setblocking(False)
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -126,12 +126,13 @@ bool run_ends(int (*server)(void *), int (*client)(void *), void *context, doubl
 struct warm {
 	long ms, size, pause_us;
 	const char *until, *announce;
+	bool until_short_cut;
 };
 
 struct warmth {
 	uint64_t exchanges, bytes;
 	uint64_t by_tcp; /* bytes */
-	bool short_cut;	 /* the last exchange moved no byte by TCP */
+	bool short_cut;	 /* the last exchange moved no byte by TCP; of 20 at the end, any */
 	uint64_t wrong;	 /* exchanges */
 	bool hung;	 /* one did not end within five seconds */
 };

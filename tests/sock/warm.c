@@ -12,9 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LIMIT_S	   60 /* of --until */
+#define LIMIT_S	   300 /* of --until and --until-short-cut */
 #define EXCHANGE_S 5
 #define LARGEST	   65536
+#define LAST_ONES  20
 
 struct warm warm = {.size = 64, .pause_us = 1000};
 
@@ -24,7 +25,9 @@ const struct option_line warm_options[] = {
 	{"--warm-size", OPTION_NUMBER, &warm.size, 1, LARGEST, NULL, "bytes each way"},
 	{"--warm-pause", OPTION_NUMBER, &warm.pause_us, 0, 1000000, NULL, "us between them"},
 	{"--until", OPTION_TEXT, &warm.until, 0, 0, NULL,
-	 "goes on with them until this file is there, 60 s at most"},
+	 "goes on with them until this file is there, 300 s at most"},
+	{"--until-short-cut", OPTION_FLAG, &warm.until_short_cut, 0, 0, NULL,
+	 "goes on with them until one is short-cut, 300 s at most"},
 	{"--announce", OPTION_TEXT, &warm.announce, 0, 0, NULL,
 	 "file that gets pid, addresses and cookies as JSON when the connection is open"},
 	{},
@@ -117,12 +120,23 @@ void announce(int client, int server)
 		die(warm.announce);
 }
 
+/* One that goes by TCP, as when somebody has the reader's lock, does not make the connection plain TCP. */
+static bool warm_enough(double begun, const struct warmth *result, long *last_ones)
+{
+	if (!enough(begun))
+		return false;
+	if (stopped || result->short_cut || now() - begun > LIMIT_S)
+		return true;
+	return !warm.until_short_cut && (!result->exchanges || !(*last_ones)--);
+}
+
 void warm_up(int client, int server, struct warmth *result)
 {
 	uint64_t before = tcp_bytes_sent(client) + tcp_bytes_sent(server), last = before;
+	long last_ones = LAST_ONES;
 	double begun = now();
 
-	while (!enough(begun)) {
+	while (!warm_enough(begun, result, &last_ones)) {
 		uint64_t at;
 
 		if (!exchange(client, server, warm.size, mix(result->exchanges))) {

@@ -318,7 +318,7 @@ static bool recognise(struct end *ends, int fd)
 	uint64_t hello;
 	long index;
 
-	if (!wait_for(fd, POLLIN, 2000) || recv(fd, &hello, sizeof(hello), 0) != sizeof(hello))
+	if (!wait_for(fd, POLLIN, 8000) || recv(fd, &hello, sizeof(hello), 0) != sizeof(hello))
 		return false;
 	index = be64toh(hello) & 0xffffffff;
 	if (be64toh(hello) >> 32 != 0x50c40000 || index >= option.connections || ends[index].begun)

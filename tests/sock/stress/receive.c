@@ -60,7 +60,7 @@ static bool ask_size(struct end *e)
 		return false;
 	}
 	/* The sender counts after its call; what is claimed must be said before long. */
-	for (int n = 0; n < 200 && e->received + before > e->in->sent; n++)
+	for (int n = 0; n < 8000 && e->received + before > e->in->sent; n++)
 		pause_ms(1);
 	if (e->received + before > e->in->sent) {
 		broken(e, e->in, "FIONREAD says %d at %llu, more than was sent", before,

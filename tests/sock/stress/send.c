@@ -140,10 +140,12 @@ void transmit(struct end *e)
 			e->writable = false;
 			return;
 		}
-		if (may_be_reset(e))
+		if (may_be_reset(e)) {
+			tally->refused += e->message.left;
 			e->sent = e->send_goal = e->out->sent;
-		else
+		} else {
 			broken(e, e->out, "send: %s", done ? errno_name(errno) : "nothing taken");
+		}
 		return;
 	}
 }

@@ -143,6 +143,7 @@ int stress(int argc, char **argv)
 	json_whole("exchanges", tally->exchanges);
 	json_whole("half_closes", tally->half_closes);
 	json_whole("resets", tally->resets);
+	json_whole("refused_bytes", tally->refused);
 	json_whole("eagain", tally->full);
 	json_whole("peeks", tally->peeks);
 	json_whole("peeks_with_less", tally->peek_less);

@@ -33,7 +33,8 @@ struct link {
 struct tally {
 	_Atomic uint64_t exchanges, peeks, peek_less, size_asks, size_less, full;
 	_Atomic uint64_t resets, half_closes;
-	_Atomic bool over; /* enough bytes */
+	_Atomic uint64_t refused; /* bytes of calls that a RST made fail */
+	_Atomic bool over;	  /* enough bytes */
 	_Atomic uint64_t bytes;
 };
 

@@ -61,6 +61,7 @@ int trap_close_unread(struct pair *p)
 	send_all(p->from, TRAP_KEY, 0, size_or(5000), 1000);
 	pause_ms(SETTLE_MS);
 	close_end(p, &p->to);
+	wait_for(p->from, POLLIN | POLLRDHUP, trap_option.wait_ms);
 	pause_ms(SETTLE_MS);
 	trap_begin(p);
 	json_events(p->from);
@@ -78,12 +79,13 @@ int trap_write_after_close(struct pair *p)
 	pair_open(p);
 	pair_warm(p);
 	close_end(p, &p->to);
+	wait_for(p->from, POLLIN | POLLRDHUP, trap_option.wait_ms);
 	pause_ms(SETTLE_MS);
 	trap_begin(p);
 	json_events(p->from);
 	read = recv_result(p->from);
 	first = send_result(p->from);
-	pause_ms(SETTLE_MS);
+	wait_for(p->from, 0, trap_option.wait_ms); /* for POLLERR or POLLHUP */
 	second = send_result(p->from);
 	json_text("recv", read);
 	json_text("send", first);
@@ -162,6 +164,7 @@ int trap_rst(struct pair *p)
 	sent = send_what_goes(p->from, size_or(5000));
 	setsockopt(p->from, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	close_end(p, &p->from);
+	wait_for(p->to, POLLRDHUP, trap_option.wait_ms);
 	pause_ms(delay_or(100));
 	trap_begin(p);
 	json_events(p->to);

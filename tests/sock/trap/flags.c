@@ -56,6 +56,7 @@ static void wait_all(struct task *task)
 {
 	unsigned char bytes[65536];
 
+	*(_Atomic bool *)task->context = true;
 	task->result = recv(task->fd, bytes, task->size, MSG_WAITALL);
 	task->error = task->result < 0 ? errno : 0;
 	if (task->result > 0 && wrong_at(TRAP_KEY, 0, bytes, task->result) >= 0)
@@ -66,16 +67,21 @@ int trap_waitall(struct pair *p)
 {
 	long size = size_or(100) < 65536 ? size_or(100) : 65536;
 	struct task task = {.run = wait_all, .size = size};
+	_Atomic bool begun = false;
 	bool early;
+
+	task.context = (void *)&begun;
 
 	pair_open(p);
 	pair_warm(p);
 	task.fd = p->to;
 	set_blocking(p->to, true);
 	task_start(&task);
-	pause_ms(delay_or(100));
+	while (!begun)
+		pause_ms(1);
+	pause_ms(delay_or(200));
 	send_all(p->from, TRAP_KEY, 0, size / 2, 1000);
-	early = task_done(&task, delay_or(100));
+	early = task_done(&task, delay_or(1000));
 	send_all(p->from, TRAP_KEY, size / 2, size - size / 2, 1000);
 	task_done(&task, trap_option.wait_ms);
 	trap_begin(p);
@@ -108,7 +114,7 @@ int trap_rcvlowat(struct pair *p)
 	send_all(p->from, TRAP_KEY, 0, size / 2, 1000);
 	half = wait_for(p->to, POLLIN, delay_or(100));
 	send_all(p->from, TRAP_KEY, size / 2, size - size / 2, 1000);
-	whole = wait_for(p->to, POLLIN, delay_or(100));
+	whole = wait_for(p->to, POLLIN, trap_option.wait_ms);
 	d = drain(p->to, TRAP_KEY, 0, size, trap_option.wait_ms);
 	trap_begin(p);
 	json_text("refused", errno_name(refused));
@@ -131,11 +137,14 @@ int trap_peek(struct pair *p)
 	pair_warm(p);
 	send_all(p->from, TRAP_KEY, 0, size / 2, 1000);
 	send_all(p->from, TRAP_KEY, size / 2, size - size / 2, 1000);
+	for (double limit = now() + trap_option.wait_ms / 1e3; now() < limit; pause_ms(1))
+		if (recv(p->to, bytes, size, MSG_PEEK | MSG_DONTWAIT) == size)
+			break;
 	pause_ms(SETTLE_MS);
 	for (int i = 0; i < 3; i++)
 		peeked[i] = recv(p->to, bytes, i == 1 ? 10 : size, MSG_PEEK | MSG_DONTWAIT);
 	good = peeked[2] > 0 && wrong_at(TRAP_KEY, 0, bytes, peeked[2]) < 0;
-	d = drain(p->to, TRAP_KEY, 0, size + 1, trap_option.wait_ms);
+	d = drain(p->to, TRAP_KEY, 0, size + 1, QUIET_MS);
 	trap_begin(p);
 	json_whole("sent", size);
 	json_whole("peeked", peeked[0]);
@@ -160,7 +169,7 @@ int trap_trunc(struct pair *p)
 	pause_ms(SETTLE_MS);
 	done = recv(p->to, NULL, thrown, MSG_TRUNC | MSG_DONTWAIT);
 	error = done < 0 ? errno : 0;
-	d = drain(p->to, TRAP_KEY, done > 0 ? done : 0, size, trap_option.wait_ms);
+	d = drain(p->to, TRAP_KEY, done > 0 ? done : 0, size, QUIET_MS);
 	trap_begin(p);
 	json_whole("sent", size);
 	json_whole("thrown_away", done);
@@ -175,7 +184,7 @@ static int size_there(int fd, int expected)
 {
 	int size = -1;
 
-	for (int i = 0; i < SETTLE_MS; i++) {
+	for (int i = 0; i < trap_option.wait_ms; i++) {
 		if (ioctl(fd, FIONREAD, &size) || size == expected)
 			return size;
 		pause_ms(1);
@@ -204,7 +213,7 @@ int trap_fionread(struct pair *p)
 		said = size_there(p->to, expected);
 	}
 	while (read < sent && said == expected && d.wrong_at < 0) {
-		d = drain(p->to, TRAP_KEY, read, 1 + (sent - read) / 3, 200);
+		d = drain(p->to, TRAP_KEY, read, 1 + (sent - read) / 3, trap_option.wait_ms);
 		if (!d.bytes)
 			break;
 		read += d.bytes;

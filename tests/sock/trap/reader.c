@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define STOP_MS 20000
+
 static int report_echo(struct pair *p, struct echo *e, struct talk *small, struct talk *large)
 {
 	trap_begin(p);
@@ -25,6 +27,7 @@ static int report_echo(struct pair *p, struct echo *e, struct talk *small, struc
 /* Small rounds for this time, or until the file is there; then a large one. */
 static int talk_with(struct pair *p, enum manner manner, long ms)
 {
+	bool delayed = p->warmth.exchanges;
 	struct talk small = {}, large;
 	struct echo e = {};
 	double begun = now();
@@ -33,13 +36,13 @@ static int talk_with(struct pair *p, enum manner manner, long ms)
 	do {
 		talk_for(p->client, &small, warm.size, ms, warm.pause_us);
 		ms = 20;
-	} while (!small.hung && !small.wrong && warm.until && access(warm.until, F_OK) &&
-		 now() - begun < 60);
+	} while (!small.hung && !small.wrong && now() - begun < 300 &&
+		 (delayed ? delay_goes_on() : warm.until && access(warm.until, F_OK)));
 	large = (struct talk){.at = small.at};
 	if (!small.hung && !small.wrong)
 		talk_for(p->client, &large, size_or(60000), 0, 0);
 	shutdown(p->client, SHUT_WR);
-	echo_stop(&e, 1000);
+	echo_stop(&e, STOP_MS);
 	return report_echo(p, &e, &small, &large);
 }
 
@@ -59,7 +62,6 @@ int trap_blocking(struct pair *p)
 	if (late) {
 		set_blocking(p->server, false);
 		pair_warm(p);
-		warm.until = NULL;
 	}
 	return talk_with(p, BY_SLEEP, late ? delay_or(500) : warm.ms ? warm.ms : 300);
 }
@@ -79,7 +81,7 @@ int trap_splice_late(struct pair *p)
 		die("pipe");
 	if (!send_all(p->from, TRAP_KEY, 0, size, 2000))
 		die("send");
-	limit = now() + trap_option.wait_ms / 1e3;
+	limit = now() + QUIET_MS / 1e3;
 	while (spliced < (uint64_t)size && now() < limit) {
 		unsigned char bytes[4096];
 		ssize_t done;
@@ -95,7 +97,7 @@ int trap_splice_late(struct pair *p)
 		in_vain++;
 		pause_ms(1);
 	}
-	left = drain(p->to, TRAP_KEY, spliced, size - spliced, 50);
+	left = drain(p->to, TRAP_KEY, spliced, size - spliced, trap_option.wait_ms);
 	trap_begin(p);
 	json_whole("sent", size);
 	json_whole("spliced", spliced);
@@ -114,13 +116,13 @@ int trap_spin(struct pair *p)
 	pair_warm(p);
 	echo_start(&e, p->server, BY_RECV);
 	talk_for(p->client, &calm, warm.size, delay_or(500), 0);
-	echo_stop(&e, 1000);
+	echo_stop(&e, STOP_MS);
 	spinning.at = calm.at;
 	echo_start(&e, p->server, BY_SPIN);
 	cpu = cpu_used();
 	talk_for(p->client, &spinning, warm.size, delay_or(500), 0);
 	spent = cpu_used() - cpu;
-	echo_stop(&e, 1000);
+	echo_stop(&e, STOP_MS);
 	trap_begin(p);
 	json_talk("calm", &calm);
 	json_talk("spinning", &spinning);
@@ -153,6 +155,7 @@ int trap_blocking_writer(struct pair *p)
 	set_blocking(p->to, false);
 	task_start(&task);
 	slept = !task_done(&task, delay_or(300));
+	delay(0);
 	while (read < task.size) {
 		d = drain(p->to, TRAP_KEY, read, 65536, trap_option.wait_ms);
 		if (!d.bytes || d.wrong_at >= 0)
@@ -170,10 +173,10 @@ int trap_blocking_writer(struct pair *p)
 				   d.wrong_at < 0);
 }
 
-static bool woken(int epoll_fd, uint32_t *events)
+static bool woken(int epoll_fd, uint32_t *events, int wait_ms)
 {
 	struct epoll_event event = {};
-	bool some = epoll_wait(epoll_fd, &event, 1, 100) == 1;
+	bool some = epoll_wait(epoll_fd, &event, 1, wait_ms) == 1;
 
 	*events |= event.events;
 	return some;
@@ -194,17 +197,17 @@ int trap_edge(struct pair *p)
 		die("epoll_ctl");
 	for (long i = 0; i < rounds; i++, at += 2 * size) {
 		send_all(p->from, TRAP_KEY, at, size, 1000);
-		first += woken(epoll_fd, &events);
+		first += woken(epoll_fd, &events, trap_option.wait_ms);
 		send_all(p->from, TRAP_KEY, at + size, size, 1000);
-		second += woken(epoll_fd, &events);
+		second += woken(epoll_fd, &events, trap_option.wait_ms);
 		if (!i)
-			idle += woken(epoll_fd, &events);
-		d = drain(p->to, TRAP_KEY, at, 2 * size, 100);
+			idle += woken(epoll_fd, &events, 100);
+		d = drain(p->to, TRAP_KEY, at, 2 * size, trap_option.wait_ms);
 		if (d.wrong_at >= 0 || d.bytes != 2ul * size)
 			break;
 	}
 	shutdown(p->from, SHUT_WR);
-	woken(epoll_fd, &last);
+	woken(epoll_fd, &last, trap_option.wait_ms);
 	trap_begin(p);
 	json_whole("rounds", rounds);
 	json_whole("woken_by_first", first);

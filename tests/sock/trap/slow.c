@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#define FLOODS	  20
 #define SETTLE_MS 300 /* a socket that was full for so long is */
 
 static long tcp_pages(void)
@@ -29,31 +30,33 @@ struct flood {
 	const char *stopped; /* by what */
 };
 
-static struct flood flood(int fd, size_t size, uint64_t cap)
+/* Where it has not been stopped yet it goes on: the last packets may have been under way. */
+static bool flood(struct flood *f, int fd, size_t size, uint64_t cap)
 {
 	unsigned char *bytes = malloc(size);
-	struct flood f = {.stopped = "cap"};
-	size_t left = 0;
+	size_t left = f->messages * size - f->accepted;
 
-	while (f.accepted < cap) {
+	f->stopped = "cap";
+
+	while (f->accepted < cap) {
 		ssize_t done;
 
 		if (!left) {
 			left = size;
-			f.messages++;
+			f->messages++;
 		}
-		fill(TRAP_KEY, f.accepted, bytes, left);
+		fill(TRAP_KEY, f->accepted, bytes, left);
 		done = send(fd, bytes, left, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (done > 0) {
-			f.accepted += done;
+			f->accepted += done;
 			left -= done;
 		} else if (errno != EAGAIN || !wait_for(fd, POLLOUT, SETTLE_MS)) {
-			f.stopped = errno_name(errno);
+			f->stopped = errno_name(errno);
 			break;
 		}
 	}
 	free(bytes);
-	return f;
+	return wait_for(fd, POLLOUT, 0);
 }
 
 int trap_slow_reader(struct pair *p)
@@ -62,16 +65,19 @@ int trap_slow_reader(struct pair *p)
 	uint32_t reader, sender;
 	bool writable, again;
 	struct drained d, rest;
-	struct flood f;
+	struct flood f = {};
 
 	pair_open(p);
 	pair_warm(p);
-	f = flood(p->from, size_or(65536), trap_option.cap);
-	writable = wait_for(p->from, POLLOUT, 0);
+	for (int i = 0; i < FLOODS; i++) {
+		writable = flood(&f, p->from, size_or(65536), trap_option.cap);
+		if (!writable)
+			break;
+	}
 	reader = memory_held(p->to, false);
 	sender = memory_held(p->from, true);
 	full = tcp_pages();
-	pause_ms(delay_or(0));
+	delay(delay_or(0));
 	d = drain(p->to, TRAP_KEY, 0, f.accepted, trap_option.wait_ms);
 	rest = drain(p->to, TRAP_KEY, f.accepted, 1, 20);
 	again = wait_for(p->from, POLLOUT, trap_option.wait_ms);
@@ -104,9 +110,11 @@ int trap_late_reader(struct pair *p)
 	pair_warm(p);
 	for (; good && sent < total / 2; sent += size)
 		good = send_all(p->from, TRAP_KEY, sent, size, 2000);
-	pause_ms(delay_or(300));
+	delay(delay_or(300));
 	while (good && read < total) {
-		struct drained d = drain(p->to, TRAP_KEY, read, 1 + size / 3, trap_option.wait_ms);
+		uint64_t there = sent - read, part = 1 + size / 3;
+		struct drained d = drain(p->to, TRAP_KEY, read, part < there ? part : there,
+					 trap_option.wait_ms);
 
 		if (!d.bytes)
 			break;

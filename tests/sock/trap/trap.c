@@ -2,6 +2,7 @@
 #include "trap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <poll.h>
 #include <stdio.h>
@@ -9,11 +10,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define MOST_S 300 /* of waiting for a file */
+
 static const char *const whens[] = {"late", "start", NULL};
 static const char *const blockings[] = {"never", "late", "start", NULL};
 
 struct trap_option trap_option = {
-	.size = -1, .count = -1, .cap = 64 << 20, .delay_ms = -1, .wait_ms = 500};
+	.size = -1, .count = -1, .cap = 64 << 20, .delay_ms = -1, .wait_ms = 10000};
 static const char *trap_name;
 
 static const struct option_line options[] = {
@@ -26,9 +29,13 @@ static const struct option_line options[] = {
 	{"--delay", OPTION_NUMBER, &trap_option.delay_ms, 0, 600000, NULL,
 	 "ms until the reader reads, or the peer sends; -1: what suits"},
 	{"--wait", OPTION_NUMBER, &trap_option.wait_ms, 1, 600000, NULL,
-	 "ms after which nothing more is expected"},
+	 "ms after which what has not come is missing"},
+	{"--delay-until", OPTION_TEXT, &trap_option.delay_until, 0, 0, NULL,
+	 "instead: makes FILE.there, and goes on when FILE is"},
 	{"--hold", OPTION_NUMBER, &trap_option.hold_ms, 0, 600000, NULL,
 	 "ms to stay open afterwards"},
+	{"--hold-until", OPTION_TEXT, &trap_option.hold_until, 0, 0, NULL,
+	 "or until this file is there"},
 	{"--when", OPTION_WORD, &trap_option.when, 0, 0, whens,
 	 "socket options: before or after the warm-up"},
 	{"--blocking", OPTION_WORD, &trap_option.blocking, 0, 0, blockings,
@@ -103,6 +110,49 @@ long delay_or(long ms)
 	return trap_option.delay_ms < 0 ? ms : trap_option.delay_ms;
 }
 
+static bool is_there(const char *file)
+{
+	return !access(file, F_OK);
+}
+
+bool delay_goes_on(void)
+{
+	static bool told;
+	char there[512];
+	int fd;
+
+	if (!trap_option.delay_until)
+		return false;
+	if (!told) {
+		snprintf(there, sizeof(there), "%s.there", trap_option.delay_until);
+		fd = open(there, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+		if (fd < 0)
+			die(there);
+		close(fd);
+		told = true;
+	}
+	return !is_there(trap_option.delay_until);
+}
+
+void delay(long ms)
+{
+	double limit = now() + MOST_S;
+
+	if (!trap_option.delay_until)
+		pause_ms(ms);
+	while (delay_goes_on() && now() < limit)
+		pause_ms(5);
+}
+
+static void hold(void)
+{
+	double limit = now() + MOST_S;
+
+	pause_ms(trap_option.hold_ms);
+	while (trap_option.hold_until && !is_there(trap_option.hold_until) && now() < limit)
+		pause_ms(5);
+}
+
 static uint64_t tcp_bytes(const struct pair *p)
 {
 	return tcp_bytes_sent(p->client) + tcp_bytes_sent(p->server);
@@ -166,7 +216,7 @@ int trap_end(struct pair *p, bool right)
 		json_whole("bytes_by_tcp", tcp_bytes(p) - p->tcp_before);
 	json_truth("right", right);
 	json_end();
-	pause_ms(trap_option.hold_ms);
+	hold();
 	return !right;
 }
 

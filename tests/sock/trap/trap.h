@@ -26,6 +26,7 @@ struct trap_option {
 	long size, count, cap, hold_ms, delay_ms, wait_ms;
 	long when, blocking;
 	bool from_server;
+	const char *delay_until, *hold_until;
 };
 
 extern struct trap_option trap_option;
@@ -39,11 +40,16 @@ struct pair {
 };
 
 #define TRAP_KEY 0x7a9ull
+#define QUIET_MS 500 /* nothing is to come; what is, is waited for much longer */
 
 /* What was given as an option, or else this. */
 long size_or(long size);
 long count_or(long count);
 long delay_or(long ms);
+/* In the state that the trap is about: for this time, or until --delay-until says so. */
+void delay(long ms);
+/* Whether such a delay, which has begun now, is not over. */
+bool delay_goes_on(void);
 
 /* Listens if nobody does yet, connects, accepts. */
 void pair_open(struct pair *p);
