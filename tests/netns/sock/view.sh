@@ -11,7 +11,6 @@
 . tests/sock/lib.sh
 pair
 sock_begin
-SOCK_TIMEOUT=300
 
 test_words() {
 	says "nothing is attached, and show says so" "no cgroup is attached" weir sock
@@ -50,21 +49,37 @@ test_attach() {
 			weir sock attach "$GROUP"
 }
 
+# Rates are those of one second, in which anybody may have stood still.
+shows_rates() {
+	weir -j sock show "$GROUP" >"$OUTPUT" 2>&1
+	jq -e <"$OUTPUT" '.cgroups[0] | .pairs == 3 and (.by_port[] | select(.port == 5005) |
+		.pairs == 3 and .messages_per_second > 50 and .bytes_per_second > 1000 and
+		.shortcut_percent > 90 and .from_clients.messages > 0 and
+		.from_servers.messages > 0)'
+}
+
+said() { # PATTERN COMMAND...
+	"${@:2}" >"$OUTPUT" 2>&1 && grep -qE -- "$1" "$OUTPUT"
+}
+
+# Some time after a process was started.
+comes_to_say() { # TEXT PATTERN COMMAND...
+	await 60 said "${@:2}"
+	report $? "$1"
+}
+
 # Short-cut; a port that is not wanted; a client in a cgroup that is not attached.
 test_connections() {
-	sock_start "$SCRATCH/good" "$client" "$GROUP" pairs --conns 3 --rate 50 --seconds 280 \
+	sock_start "$SCRATCH/good" "$client" "$GROUP" pairs --conns 3 --rate 50 --seconds 500 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5005
-	sock_start "$SCRATCH/port" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 280 \
+	sock_start "$SCRATCH/port" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 500 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5099
-	sock_start "$SCRATCH/outside" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 280 \
+	sock_start "$SCRATCH/outside" "$client" "$GROUP" pairs --conns 1 --rate 50 --seconds 500 \
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5020 \
 		--client-cgroup "$(cgroup_path "$OUTSIDE")" --server-cgroup "$(cgroup_path "$GROUP")"
-	await 20 connections_are 3 shortcut
-	holds "show counts them by port, in rates" \
-		'.cgroups[0] | .pairs == 3 and (.by_port[] | select(.port == 5005) |
-			.pairs == 3 and .messages_per_second > 50 and .bytes_per_second > 1000 and
-			.shortcut_percent > 90 and .from_clients.messages > 0 and
-			.from_servers.messages > 0)' weir -j sock show "$GROUP"
+	await 60 connections_are 3 shortcut
+	await 60 shows_rates
+	report $? "show counts them by port, in rates"
 	says "list has every connection" "10.9.0.1:[0-9]+ +10.9.0.2:5005 +shortcut" weir sock list
 	holds "list of one port" '.connections | length == 3 and all(.bytes > 0 and .messages > 0)' \
 		weir -j sock list 5005
@@ -75,9 +90,9 @@ test_connections() {
 	holds "both ends named, in any order" \
 		'.known and .ends.client.nonblocking and .ends.server.reads > 0' \
 		weir -j sock why 10.9.0.2:5005 "$end"
-	says "a port that is not among --port" "the settings of its cgroup leave it out" \
+	comes_to_say "a port that is not among --port" "the settings of its cgroup leave it out" \
 		weir sock why 10.9.0.2:5099
-	says "a client in another cgroup" "cgroup /$OUTSIDE is not attached" \
+	comes_to_say "a client in another cgroup" "cgroup /$OUTSIDE is not attached" \
 		weir sock why 10.9.0.2:5020
 	says "what nobody has" "no connection that has 10.9.0.9:1" weir sock why 10.9.0.9:1
 }
@@ -98,7 +113,7 @@ test_unready() {
 	weir sock attach "$GROUP" --port 5000-5010,5020 >/dev/null 2>&1
 	cgroup_background "$GROUP" nsenter --net="/run/netns/$host" python3 tests/sock/unread.py 5007
 	unread=$!
-	await 20 judged_unready
+	await 60 judged_unready
 	says "why, of one that always has something unread" "something was unread each time" \
 		weir sock why 127.0.0.1:5007
 	sleep 3
@@ -112,12 +127,12 @@ test_unready() {
 # Counters never run backwards, while connections end and others begin.
 test_stream() {
 	local showing
-	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 280 \
+	sock_start "$SCRATCH/churn" "$client" "$GROUP" pairs --conns 10 --rate 50 --seconds 500 \
 		--life 2000 --client-netns "$client" --server-netns "$host" --listen 10.9.0.2 \
 		--port 5006
 	"$WEIR" -n "$host" -j sock show "$GROUP" -i 0.02 >"$SCRATCH/rows" &
 	showing=$!
-	await 30 rows_are 50
+	await 60 rows_are 50
 	kill $showing
 	wait $showing
 	check "a stream of rows, in which connections are added" rows_are 2
@@ -134,9 +149,14 @@ test_stream() {
 	told "that of the connections that come and go as well" '.wrong == 0' "$SCRATCH/churn"
 }
 
+gone() { # PID
+	! kill -0 "$1"
+}
+
 test_end() {
 	tender=$(value .tender_process sock show)
 	kill -KILL "$tender"
+	await 30 gone "$tender"
 	says "who tended is killed, and show says so" "nobody tends" weir sock show
 	cgroup_remove "$GROUP"
 	says "a cgroup that was removed has its number" "^#[0-9]+.*|this cgroup was removed" \
@@ -160,7 +180,7 @@ test_run() {
 	"$WEIR" -n "$host" run -i 0.1 >"$SCRATCH/run" 2>&1 &
 	runner=$!
 	weir sock attach "$GROUP" --no-tend >/dev/null 2>&1
-	await 20 tended_by $runner
+	await 60 tended_by $runner
 	check "weir run tends" tended_by $runner
 	check "and gives the sockets to a detach though it wants to look after services" \
 		weir sock detach "$GROUP"
