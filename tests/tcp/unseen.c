@@ -128,14 +128,17 @@ int main(int argc, char **argv)
 	/* Who interrupts a test interrupts the command as well: its end is waited for. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
-	for (int i = 0; i < n; i++)
-		before[i] = hits(&watches[i]) - runs(&watches[i]);
+	/* What comes between the two readings counts as unseen, not the reverse. */
+	for (int i = 0; i < n; i++) {
+		before[i] = hits(&watches[i]);
+		before[i] -= runs(&watches[i]);
+	}
 	status = run(argv + 1);
 	for (int i = 0; i < n; i++) {
-		long long seen = runs(
-			&watches[i]); /* first: what comes meanwhile is unseen, not the reverse */
+		long long more = -(long long)runs(&watches[i]) - before[i];
 
-		unseen += (long long)hits(&watches[i]) - seen - before[i];
+		more += hits(&watches[i]);
+		unseen += more > 0 ? more : 0;
 	}
 	fprintf(stderr, "unseen: %lld\n", unseen);
 	return status && unseen > 0 ? UNSEEN : status;
