@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """Clients that no kernel knows of: SYNs from an address that is nobody's, by a packet socket. Says "syn
-COUNT", then how many SYN-ACKs came ("answered N"). Each line of input is an order: "ack" acknowledges
-all of them ("acked N"), "wait SECONDS" says how many were reset meanwhile ("reset N"), "again" sends the same
-SYNs once more. Ends with its input."""
+COUNT", then how many were answered ("answered N"). Each line of input is an order: "ack" acknowledges
+all of them ("acked N"), "insist" does so each second from now on, "wait SECONDS" says how many were reset ("reset N") when all are or the time is over,
+"again" sends the same SYNs once more. Ends with its input."""
 import argparse
 import socket
 import struct
 import sys
+import threading
 import time
 
 SYN, RST, ACK = 2, 4, 16
+AT_ONCE = 100
 
 
 def checksum(data):
@@ -47,15 +49,35 @@ class Clients:
         tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
         self.device.send(self.ether + ip + tcp)
 
+    def syn(self, i):
+        self.send(self.a.first + i, 1000 + i, 0, SYN)
+
     def syns(self):
         for i in range(self.a.count):
-            self.send(self.a.first + i, 1000 + i, 0, SYN)
+            self.syn(i)
             self.listen(self.a.gap)
 
+    def sure_syns(self):
+        for first in range(0, self.a.count, AT_ONCE):
+            some = range(first, min(first + AT_ONCE, self.a.count))
+            while missing := [i for i in some if self.a.first + i not in self.answers]:
+                for i in missing:
+                    self.syn(i)
+                self.listen(1, lambda end=some.stop: len(self.answers) >= end)
+
+    def ack(self, port, sequence):
+        self.send(port, 1001 + port - self.a.first, (sequence + 1) & 0xFFFFFFFF, ACK)
+
     def acks(self):
-        for port, sequence in self.answers.items():
-            self.send(port, 1001 + port - self.a.first, (sequence + 1) & 0xFFFFFFFF, ACK)
+        for answer in self.answers.items():
+            self.ack(*answer)
             self.listen(self.a.gap)
+
+    def insist(self):
+        while True:
+            for answer in self.answers.items():
+                self.ack(*answer)
+            time.sleep(1)
 
     def take(self, frame):
         at = 14 + (40 if self.six else 20)
@@ -71,13 +93,14 @@ class Clients:
         elif flags & (SYN | ACK) == SYN | ACK:
             self.answers[port] = sequence
 
-    def listen(self, seconds):
+    def listen(self, seconds, enough=lambda: False):
+        """And to what is there already, however late it is."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self.device.settimeout(left)
+        while not enough():
+            self.device.settimeout(max(0, end - time.monotonic()))
             try:
                 self.take(self.device.recv(2048))
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 return
 
 
@@ -92,12 +115,16 @@ def main():
     p.add_argument("--first", type=int, default=20000, help="port")
     p.add_argument("--gap", type=float, default=0.002, help="seconds between packets")
     p.add_argument("--patience", type=float, default=0.5, help="seconds for the last answer")
+    p.add_argument("--sure", action="store_true", help="SYNs that nobody answers are sent again")
     c = Clients(p.parse_args())
 
     def say(*words):
         print(*words, flush=True)
 
-    c.syns()
+    if c.a.sure:
+        c.sure_syns()
+    else:
+        c.syns()
     say("syn", c.a.count)
     c.listen(c.a.patience)
     say("answered", len(c.answers))
@@ -106,11 +133,13 @@ def main():
         if word == "ack":
             c.acks()
             say("acked", len(c.answers))
+        elif word == "insist":
+            threading.Thread(target=c.insist, daemon=True).start()
         elif word == "again":
             c.syns()
             say("again", c.a.count)
         elif word == "wait":
-            c.listen(float(rest[0]))
+            c.listen(float(rest[0]), lambda: len(c.resets) >= len(c.answers))
             say("reset", len(c.resets))
 
 

@@ -63,7 +63,7 @@ class Wire:
         self.delay = a.delay / 1000
         self.ends = [tun(a.near, a.device), tun(a.far, a.device)]
         self.lose = [self.rule(text) for text in a.lose]
-        self.seen = {}  # (port, kind): how many
+        self.seen = {}  # (port, kind): {sequence: [which of them it is, how many times it came]}
         self.highest = {}  # (ports, direction): the end of what was sent
         self.said = {}
         self.late = collections.deque()
@@ -71,8 +71,9 @@ class Wire:
     @staticmethod
     def rule(text):
         port, kind, which = text.split(":")
+        which, _, times = which.partition("x")
         first, _, last = which.partition("-")
-        return int(port), kind, int(first), int(last or first)
+        return int(port), kind, int(first), int(last or first), int(times or 1)
 
     def note(self, s, direction):
         """Whether it passes."""
@@ -82,8 +83,9 @@ class Wire:
             side, {"segments": 0, "bytes": 0, "again": 0, "bytes_again": 0, "lost": []})
         if direction and s.kind == "data":
             s.kind = "reply"
-        key = port, s.kind
-        self.seen[key] = self.seen.get(key, 0) + 1
+        seen = self.seen.setdefault((port, s.kind), {})
+        which = seen.setdefault(s.sequence, [len(seen) + 1, 0])
+        which[1] += 1
         flow = s.ports, direction
         said["segments"] += 1
         said["bytes"] += s.size
@@ -95,7 +97,7 @@ class Wire:
             if behind(highest, s.end()):
                 self.highest[flow] = s.end()
         for rule in self.lose:
-            if rule[:2] == (port, s.kind) and rule[2] <= self.seen[key] <= rule[3]:
+            if rule[:2] == (port, s.kind) and rule[2] <= which[0] <= rule[3] and which[1] <= rule[4]:
                 said["lost"].append({"kind": s.kind, "sequence": s.sequence, "port": s.ports[direction]})
                 return False
         return True
@@ -132,8 +134,9 @@ def main():
     p.add_argument("far")
     p.add_argument("--device", default="wire")
     p.add_argument("--delay", type=float, default=10, help="milliseconds, each way")
-    p.add_argument("--lose", action="append", default=[], metavar="PORT:KIND:FIRST[-LAST]",
-                   help="segments of this port: syn, synack, data or reply, counted from 1")
+    p.add_argument("--lose", action="append", default=[], metavar="PORT:KIND:FIRST[-LAST][xTIMES]",
+                   help="segments of this port: syn, synack, data or reply, counted from 1, however often "
+                   "each comes; the first TIMES it does")
     ended = []
     signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     Wire(p.parse_args()).run(ended)
