@@ -11,6 +11,7 @@
 #                           weir is attached to both
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+WEIR_TIMEOUT=100
 line
 
 endpoint() { # DEVICE ROLE PORT CONDITION
@@ -75,20 +76,28 @@ test_unanswered() {
 	ip -n "$server" route add default via 10.9.2.2
 }
 
-# A latency that we know: the SYN waits 0.4 s for the neighbour, who appears that late.
+mac_of() { # NAMESPACE DEVICE
+	ip -n "$1" -j link show "$2" | jq -r '.[0].address'
+}
+
+# A latency that we know: the SYN waits 0.4 s for the neighbour, who appears that late. Meanwhile the host
+# does not give up, and hears nothing of the neighbour, who would have to ask for the host now and then.
 test_latency() {
-	local connecting
+	local connecting mac
+	mac=$(mac_of "$server" eth0)
 	start "$server" listen 92
 	inside "$server" sysctl -qw net.ipv4.conf.eth0.arp_ignore=8
+	inside "$host" sysctl -qw net.ipv4.neigh.eth1.mcast_solicit=30
+	ip -n "$server" neigh replace 10.9.2.2 dev eth0 lladdr "$(mac_of "$host" eth1)" nud permanent
 	ip -n "$host" neigh flush dev eth1
-	background "$client" timeout 20 python3 "$TRAFFIC" connect 10.9.2.1 92 1 >"$SCRATCH/said"
+	background "$client" timeout 60 python3 "$TRAFFIC" connect 10.9.2.1 92 1 --wait 30 >"$SCRATCH/said"
 	connecting=$!
-	await 10 bash -c "ip -n '$host' neigh show 10.9.2.1 | grep -qE 'INCOMPLETE|PROBE'"
+	await 20 bash -c "ip -n '$host' neigh show 10.9.2.1 | grep -qE 'INCOMPLETE|PROBE'"
 	sleep 0.4
-	ip -n "$host" neigh replace 10.9.2.1 dev eth1 lladdr "$(ip -n "$server" -j link show eth0 |
-		jq -r '.[0].address')"
+	ip -n "$host" neigh replace 10.9.2.1 dev eth1 lladdr "$mac"
 	wait $connecting
 	inside "$server" sysctl -qw net.ipv4.conf.eth0.arp_ignore=0
+	ip -n "$server" neigh del 10.9.2.2 dev eth0
 	equal "a neighbour appears late: the connection is made" 1 "$(cat "$SCRATCH/said")"
 	check "the client's side saw the delay" endpoint eth0 server 92 \
 		'.established == 1 and .syn_to_synack_us_max > 300000'
@@ -101,16 +110,23 @@ said_by() { # COUNT FILE...: so many of them have said something
 	[ "$(grep -l . "${@:2}" | wc -l)" = "$1" ]
 }
 
+accept_queue_is() { # PORT COUNT
+	[ "$(inside "$host" ss -Htln "sport = :$1" | awk '{ n += $2 } END { print n }')" = "$2" ]
+}
+
+# The queue is full before the others come: of those who come at once more may get a SYN-ACK.
 test_accept_queue() {
 	local listener before i
 	start "$host" listen 8080 --backlog 4 --hold
 	listener=$started
 	before=$(kernel_count TcpExtListenOverflows)
-	for i in $(seq 12); do
-		background "$client" timeout 20 python3 "$TRAFFIC" connect 10.9.1.2 8080 1 --keep \
-			--wait 2.6 --linger 3 >"$SCRATCH/connect.$i"
+	traffic "$client" connect 10.9.1.2 8080 5 --keep --wait 15 >/dev/null
+	await 20 accept_queue_is 8080 5
+	for i in $(seq 7); do
+		background "$client" timeout 60 python3 "$TRAFFIC" connect 10.9.1.2 8080 1 --keep \
+			--wait 2.6 >"$SCRATCH/connect.$i"
 	done
-	await 15 said_by 12 "$SCRATCH"/connect.*
+	await 40 said_by 7 "$SCRATCH"/connect.*
 	check "backlog 4, nobody accepts: 5 of 12 are established" endpoint eth0 server 8080 \
 		'.syn == 12 and .established == 5'
 	check "the accept queue is named" endpoint eth0 server 8080 \
@@ -129,9 +145,9 @@ test_accept_queue() {
 
 	start "$host" listen 8081 --backlog 2 --hold
 	listener=$started
-	background "$client" timeout 20 python3 "$TRAFFIC" connect fd09:1::2 8081 6 --keep --wait 0.3 \
-		>/dev/null
-	wait $!
+	traffic "$client" connect fd09:1::2 8081 3 --keep --wait 15 >/dev/null
+	await 20 accept_queue_is 8081 3
+	traffic "$client" connect fd09:1::2 8081 3 --keep --wait 0.3 >/dev/null
 	check "the same over IPv6: 3 of 6" endpoint eth0 server 8081 \
 		'.established == 3 and .accept_queue_full >= 3 and .queue_max == 2'
 	stop "$listener"
@@ -147,7 +163,7 @@ test_syn_queue() {
 	listener=$started
 	dropped=$(kernel_count TcpExtTCPReqQFullDrop)
 	traffic "$client" syn 10.9.1.2 8082 40 --source 10.9.1.78 >/dev/null
-	await 5 endpoint eth0 server 8082 '.syn == 40'
+	await 20 endpoint eth0 server 8082 '.syn == 40'
 	dropped=$(($(kernel_count TcpExtTCPReqQFullDrop) - dropped))
 	check "syncookies off, 40 SYNs, backlog 8: the SYN queue is named" \
 		endpoint eth0 server 8082 '.syn == 40 and .reason == "syn_queue_full"'
@@ -159,7 +175,7 @@ test_syn_queue() {
 	start "$host" listen 8083 --backlog 8 --hold
 	listener=$started
 	traffic "$client" syn 10.9.1.2 8083 40 --source 10.9.1.78 >/dev/null
-	await 5 endpoint eth0 server 8083 '.syn == 40'
+	await 20 endpoint eth0 server 8083 '.syn == 40'
 	check "syncookies on: none is dropped, cookies are counted" endpoint eth0 server 8083 \
 		'.syn_queue_full == 0 and .syn_cookies > 20'
 	stop "$listener"
@@ -173,9 +189,9 @@ is_watched() {
 test_watch() {
 	local watch
 	start "$host" listen 93
-	timeout 20 "$WEIR" -n "$host" -j handshake watch eth0 --port 93 -c 5 >"$SCRATCH/watch" 2>&1 &
+	timeout 60 "$WEIR" -n "$host" -j handshake watch eth0 --port 93 -c 5 >"$SCRATCH/watch" 2>&1 &
 	watch=$!
-	await 5 is_watched
+	await 20 is_watched
 	refuses "a second watcher" 2 "only one can watch" handshake watch eth0 -c 1
 	connects 5 10.9.1.2 93 5
 	connects 1 10.9.1.2 93 1
@@ -186,14 +202,14 @@ test_watch() {
 		jq -es 'all(.[]; .device == "eth0" and (.outcome == "established"))' "$SCRATCH/watch"
 	stop "$started"
 	check_not "nobody watches any more" is_watched
-	timeout 20 "$WEIR" -n "$host" handshake watch eth0 >/dev/null 2>&1 &
+	timeout 60 "$WEIR" -n "$host" handshake watch eth0 >/dev/null 2>&1 &
 	watch=$!
-	await 5 is_watched
+	await 20 is_watched
 	kill -INT "$watch"
 	wait $watch
-	timeout 20 "$WEIR" -n "$host" -j handshake watch eth0 -c 1 --port 81 >"$SCRATCH/watch" 2>&1 &
+	timeout 60 "$WEIR" -n "$host" -j handshake watch eth0 -c 1 --port 81 >"$SCRATCH/watch" 2>&1 &
 	watch=$!
-	await 5 is_watched
+	await 20 is_watched
 	traffic "$client" connect 10.9.1.2 81 1 >/dev/null
 	wait $watch
 	check "after an interrupted watch another can begin" \
