@@ -160,8 +160,8 @@ def listen(a):
     try:
         ready()
         while True:
-            if a.hold:
-                signal.pause()
+            while a.hold:
+                time.sleep(0.1)
             time.sleep(a.delay)
             c, _ = s.accept()
             accepted += 1
