@@ -39,7 +39,7 @@ def main():
     # Noted only, and looked for often: a signal that comes just before a call that waits does not end it.
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda number, _: asked.add(number))
-    signal.alarm(300)
+    signal.alarm(600)
     sockets = [listen(a) for _ in range(a.sockets)]
     print("ready", flush=True)
     ended = False
