@@ -7,6 +7,7 @@
 #   eth0 10.9.3.1/24 ------ eth0    eth1 ------- eth0 10.9.4.11/24, 10.9.100.1 on lo
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+WEIR_TIMEOUT=100
 client=$RUN-client host=$RUN-host server=$RUN-server
 namespace "$client" "$host" "$server"
 link "$client" eth0 "$host" eth0
@@ -32,7 +33,7 @@ all_features() {
 }
 
 upload() {
-	TRAFFIC_TIMEOUT=20 traffic "$client" give $VIP4 9000 "$SCRATCH/file"
+	TRAFFIC_TIMEOUT=150 traffic "$client" give $VIP4 9000 "$SCRATCH/file"
 }
 
 doctor_warns() {
@@ -44,7 +45,7 @@ inside "$host" ethtool -K eth0 gro on
 before=$(all_features)
 pings "$client" 10.9.3.2 1 >/dev/null
 pings "$host" 10.9.4.11 1 >/dev/null
-start "$server" take 9000
+TRAFFIC_TIMEOUT=550 start "$server" take 9000
 timeout 30 "$WEIR" -n "$server" attach eth0 --decap >/dev/null
 
 check "generic mode" weir attach eth0 --mode generic

@@ -9,6 +9,7 @@
 #
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
+WEIR_TIMEOUT=100
 
 PORT=7000 VIP4=10.9.100.1 VIP6=fd09:100::1
 backend=$RUN-b1 switch=$RUN-switch client=$RUN-client host=$RUN-host
@@ -42,14 +43,14 @@ services() {
 }
 
 answers() {
-	inside "$client" timeout 5 python3 "$SCRATCH/ask.py" $PORT $VIP4 $VIP6
+	inside "$client" timeout 60 python3 "$SCRATCH/ask.py" "${WAIT:-20}" $PORT $VIP4 $VIP6
 }
 
 scripts() {
 	cat >"$SCRATCH/ask.py" <<-'EOF'
 		import socket, sys
-		for vip in sys.argv[2:]:
-		    s = socket.create_connection((vip, int(sys.argv[1])), 3)
+		for vip in sys.argv[3:]:
+		    s = socket.create_connection((vip, int(sys.argv[2])), int(sys.argv[1]))
 		    s.sendall(b"x" * 5000 + b"\n")
 		    assert s.makefile("rb").readline() == b"x" * 5000 + b"\n"
 	EOF
@@ -63,6 +64,10 @@ scripts() {
 		    allow_reuse_address = True
 		Server(("::", int(sys.argv[1])), Echo).serve_forever()
 	EOF
+}
+
+listening() {
+	inside "$backend" ss -Hltn "sport = :$PORT" | grep -q .
 }
 
 tag_offload() { # of the far end
@@ -83,14 +88,14 @@ neighbours() {
 	holds "and shown as out of reach" '.. | objects | select(.backend? == "10.9.0.77") | true' \
 		weir -j backend list
 	address "$backend" eth0 10.9.0.77/24
-	check "the kernel finds it" await 10 neighbour_is 10.9.0.77 lladdr
+	check "the kernel finds it" await 30 neighbour_is 10.9.0.77 lladdr
 	check "and so does the next command" weir attach eth0
 	check "then it answers" answers
 	inside "$host" sysctl -qw net.ipv4.conf.eth0.forwarding=1
 	check "another that does not answer yet" weir backend add tcp $VIP4:$PORT 10.9.0.78
 	check "only that one" weir backend del tcp $VIP4:$PORT 10.9.0.77 now
 	address "$backend" eth0 10.9.0.78/24
-	check "the kernel finds it too" await 10 neighbour_is 10.9.0.78 lladdr
+	check "the kernel finds it too" await 30 neighbour_is 10.9.0.78 lladdr
 	check "with forwarding on, packets ask the kernel themselves" answers
 	inside "$host" sysctl -qw net.ipv4.conf.eth0.forwarding=0
 	check "back to the first" weir backend add tcp $VIP4:$PORT 10.9.0.11
@@ -101,10 +106,9 @@ neighbours() {
 ways_out() {
 	local tx redirected
 	check "through TC while the far end does not poll" answers
-	redirected=$(counted eth0 verdicts.redirect.packets)
 	inside "$switch" ethtool -K p2 gro on
 	check "an update notices that it does" weir attach eth0
-	tx=$(counted eth0 verdicts.tx.packets)
+	redirected=$(counted eth0 verdicts.redirect.packets) tx=$(counted eth0 verdicts.tx.packets)
 	check "by XDP then" answers
 	between "counted as sent" $((tx + 8)) $((tx + 100)) "$(counted eth0 verdicts.tx.packets)"
 	equal "none through TC" "$redirected" "$(counted eth0 verdicts.redirect.packets)"
@@ -154,7 +158,7 @@ vlan() {
 	equal "the far end puts tags into frames" off "$(tag_offload)"
 	check "tags stay on what XDP transmits" answers
 	inside "$switch" ethtool -K p2 txvlan on
-	check_not "else they are lost" answers
+	WAIT=3 check_not "else they are lost" answers
 	check "an update mends it" weir attach eth0
 	check "tags stay again" answers
 	inside "$switch" ethtool -K p2 gro off
@@ -177,6 +181,7 @@ bring_back() {
 topology
 scripts
 background "$backend" python3 "$SCRATCH/echo.py" $PORT
+await 20 listening
 check "attach" weir attach eth0
 equal "counting leaves the far end alone" on "$(tag_offload)"
 check "services" services
