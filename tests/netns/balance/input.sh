@@ -8,13 +8,15 @@
 . "$(dirname "$0")/../lib.sh"
 # shellcheck source=../../churn/lib.sh
 . tests/churn/lib.sh
+IDLE=60
 
 begin() {
 	mode=nat
 	site inner 2
 	host=${balancers[0]}
 	far_ends_take_xdp
-	attach_all && serve_all && add_services 1 flows 64 && add_backend 1 1
+	attach_all && serve_all && add_services 1 flows 64 && add_backend 1 1 &&
+		await 60 reaches_all 1
 }
 
 configuration() {
@@ -82,8 +84,8 @@ test_local_vip() {
 	check "a service at an address of the balancer" weir service add tcp 10.9.2.1:80 mode nat
 	check "and its backend" weir backend add tcp 10.9.2.1:80 "${addresses4[0]}"
 	start "$host" listen 7000
-	equal "its other ports are its own" 1 "$(traffic "$client" connect 10.9.2.1 7000 1)"
-	equal "the service is the backend's" 1 "$(traffic "$client" connect 10.9.2.1 80 1)"
+	equal "its other ports are its own" 1 "$(traffic "$client" connect 10.9.2.1 7000 1 --wait 20)"
+	equal "the service is the backend's" 1 "$(traffic "$client" connect 10.9.2.1 80 1 --wait 20)"
 	check "it answers a ping" pings "$client" 10.9.2.1
 	stop "$started"
 	check "it goes" weir service del tcp 10.9.2.1:80
@@ -95,12 +97,12 @@ test_unreachable() {
 	says "a backend that does not answer" "does not answer" \
 		backend_added "$VIP4:84" 10.9.3.99
 	equal "no connection comes about" 0 "$(traffic "$client" connect "$VIP4" 84 1 --wait 0.5)"
-	check "what is dropped is counted" [ "$(dropped no_route)" -gt 0 ]
-	background "$host" timeout 60 "$WEIR" -n "$host" run >/dev/null 2>&1
+	check "what is dropped is counted" await 10 more_than 0 dropped no_route
+	background "$host" timeout 200 "$WEIR" -n "$host" run >/dev/null 2>&1
 	agent=$!
 	address "${backends[1]}" eth0 10.9.3.99/24
-	background "${backends[1]}" timeout 60 "$CHURN" serve late 10.9.3.99:84 >/dev/null
-	check "it goes on when there is an answer" await 15 connects "$VIP4" 84
+	background "${backends[1]}" timeout 200 "$CHURN" serve late 10.9.3.99:84 >/dev/null
+	check "it goes on when there is an answer" await 60 connects "$VIP4" 84
 	kill "$agent"
 	check "it goes" weir service del tcp "$VIP4:84"
 }
@@ -110,13 +112,18 @@ backend_added() { # SERVICE BACKEND
 }
 
 connects() { # ADDRESS PORT
-	[ "$(traffic "$client" connect "$1" "$2" 1 --wait 0.5)" = 1 ]
+	[ "$(traffic "$client" connect "$1" "$2" 1 --wait 2)" = 1 ]
+}
+
+established() {
+	inside "$client" ss -Htn state established | wc -l
 }
 
 # There is room for 64 flows of NAT: others are refused and counted, and those there are stay.
 test_full() {
 	local first
 	check "few connections" load_begin -c 20 -l 20
+	check "all of them are made" await 20 more_than 19 established
 	first=$loading
 	outcome=$SCRATCH/second
 	background "$client" timeout -k 30 60 "$CHURN" load -c 400 -l 400 -t 3 -w 3 "${VIPS[@]}" \
