@@ -19,7 +19,7 @@ seen sock/inet_sock_set_state tcp/tcp_rcv_space_adjust
 . tests/cgroup.sh
 trap 'cgroups_remove; finish' EXIT
 pair
-WEIR_TIMEOUT=60
+WEIR_TIMEOUT=120
 judge() { # SIDE SAID LOG... [--older LOG]
 	python3 "$TALK" check "$@"
 }
@@ -72,9 +72,10 @@ touch "$SCRATCH/slow"
 wait "$slow"
 
 # Its sum of segments that were sent again is the kernel's: nothing else is sent again here.
+await 60 quiet "$client"
+before=$(retransmitted)
 check "one is made that will have no answer" talk_later void "$TRUTH" 10.9.0.2 80 --mode timeout
 void=$talking
-before=$(retransmitted)
 inside "$host" nft 'table ip void { chain in { type filter hook prerouting priority -300; drop; }; }'
 touch "$SCRATCH/void"
 wait "$void"
@@ -84,10 +85,10 @@ inside "$host" nft delete table ip void
 # ---- what was said of them ----
 
 made=56
-check "both sides have written down $made connections, and the client one more" await 30 \
+check "both sides have written down $made connections, and the client one more" await 60 \
 	test_lines "$TRUTH" $((2 * made - 2 + 1)) "$OLD" 2
-check "as many lines at the client" await 20 test_lines "$SCRATCH/client" $((made + 1))
-check "as many lines at the host" await 20 test_lines "$SCRATCH/host" $made
+check "as many lines at the client" await 60 test_lines "$SCRATCH/client" $((made + 1))
+check "as many lines at the host" await 60 test_lines "$SCRATCH/host" $made
 for pid in "${tracers[@]}"; do
 	trace_finish "$pid"
 	equal "a tracer ends well" 0 $?
@@ -144,7 +145,7 @@ one_more() {
 	[ "$(value '.ports[] | select(.server_port == 80) | .connections_ended' tcp life --pinned)" = \
 		$(($(counted passive 80 | jq .connections_ended) + 1)) ]
 }
-check "the pinned ones went on" await 20 one_more
+check "the pinned ones went on" await 60 one_more
 says "for people, too" "passive +80 " weir tcp life --pinned
 check "it ends" weir tcp life --unpin
 check "and leaves nothing" no_pins
@@ -158,7 +159,7 @@ in_intervals() {
 	jq -se 'map(.ports[]) | length == 1 and .[0].bytes_sent == 888 and
 		.[0].bytes_received == 777 + 9' "$SCRATCH/intervals"
 }
-check "which is in one interval, and only there" await 20 in_intervals
+check "which is in one interval, and only there" await 60 in_intervals
 sleep 1
 check "for good" in_intervals
 trace_finish "$tracing"
@@ -177,7 +178,7 @@ shortcuts_told() { # FILE
 cgroup_make "$RUN"
 check "it begins before anything is short-cut" trace_begin "$SCRATCH/people" -n "$host" tcp life
 if weir sock attach "$RUN" --no-tend >"$OUTPUT" 2>&1; then
-	check "it is said when something is" await 20 shortcuts_told "$SCRATCH/people.errors"
+	check "it is said when something is" await 60 shortcuts_told "$SCRATCH/people.errors"
 	says "of sums" "'weir sock' is attached" weir tcp life -s -d 0.1
 	holds "in JSON, too" '.shortcut_active' weir -j tcp life -s -d 0.1
 	check "in the background" weir tcp life --pin
