@@ -28,7 +28,7 @@ LOSE=(
 	5006:data:5-9  # five
 	5006:data:10x2 # and the last, with the probe
 	5007:data:5    # one, behind which Nagle holds back another
-	5008:data:5x4  # as 5005, but the process ends before the timer sends the last of them
+	5008:data:5x5  # as 5005, but the process ends before the timer sends the last of them
 )
 
 # No timer runs out because the wire stands still for a while.
