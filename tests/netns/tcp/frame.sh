@@ -17,7 +17,7 @@ seen sock/inet_sock_set_state
 . tests/tcp/lib.sh
 trap 'cgroups_remove; finish' EXIT
 pair
-WEIR_TIMEOUT=60
+WEIR_TIMEOUT=120
 cgroup_make "$RUN/outer/inner" "$RUN/other"
 mapfile -t tracers < <(tracer_names .can_be_pinned)
 
@@ -29,7 +29,7 @@ dial() { # CGROUP ARGUMENTS...: waits for the sign
 	cgroup_background "$1" python3 tests/tcp/frame.py dial "${@:2}" --wait "$SCRATCH/ready.$n" \
 		>"$SCRATCH/truth.$n" 2>"$SCRATCH/errors.$n"
 	dialers+=($!)
-	await 30 test -e "$SCRATCH/ready.$n"
+	await 60 test -e "$SCRATCH/ready.$n"
 }
 
 all_dial() {
@@ -106,8 +106,15 @@ some_connections() { # [COUNT]
 		--client-netns "$host" --server-netns "$host"
 }
 
+# Of theirs no socket is left but in TIME_WAIT, which is another kind.
+all_closed() {
+	inside "$host" ss -Htan state connected exclude time-wait "( sport = :1080 or dport = :1080 )" \
+		>"$SCRATCH/open" && [ ! -s "$SCRATCH/open" ]
+}
+
 traced() { # COUNT WEIR-ARGUMENTS...: with connections while it runs, and SIGINT then
-	trace_begin "$SCRATCH/out" -n "$host" "${@:2}" && some_connections "$1" && trace_finish "$tracing"
+	trace_begin "$SCRATCH/out" -n "$host" "${@:2}" && some_connections "$1" && await 30 all_closed &&
+		trace_finish "$tracing"
 }
 
 # The same, and what it said as one document.
@@ -119,32 +126,49 @@ documents() { # WEIR-ARGUMENTS...
 	weir -j "$@" | jq -s .
 }
 
+# Events that are missed anywhere on the host are told in a line of their own.
+documents_of_lines() {
+	traced_documents "$@" | jq 'map(select(.lost | not))'
+}
+
 titles_and_lines() {
 	traced 4 tcp states && echo "$(wc -l <"$SCRATCH/out") $(grep -c "Old state" "$SCRATCH/out")"
 }
 
 holds "lines, until SIGINT" 'length == 42 and all(.[]; .netns_inode > 0 and (.time | endswith("Z")))' \
-	traced_documents 4 -j tcp states
+	documents_of_lines 4 -j tcp states
 says "as a table: one title, 42 lines" '^43 1$' titles_and_lines
 check "-d: it ends by itself" traced 4 tcp states -d 0.5
 holds "--summary: one document, with what was lost" \
 	'length == 1 and (.[0] | .seconds > 0 and .lost.events_lost == 0 and .lost.records_full == 0)' \
 	traced_documents 4 -j tcp states -s
-holds "-i: a document each" 'length == 3 and all(.[]; .seconds > 0.15 and .time)' \
+holds "-i: a document each" 'length == 3 and all(.[]; .seconds > 0 and .time) and (map(.seconds) | add) >= 0.58' \
 	documents tcp states -i 0.2 -c 3
 
 holds "-i and -d: the last interval ends with the time" \
-	'length == 2 and .[0].seconds >= 2 and .[1].seconds < 1.5 and (map(.seconds) | add) >= 2.9' \
-	documents tcp states -i 2 -d 3
+	'length == 2 and .[0].seconds >= 4 and .[1].seconds < 4 and (map(.seconds) | add) >= 5.9' \
+	documents tcp states -i 4 -d 6
 
-ends_with_its_reader() { # COMMAND of weir
-	timeout 60 env --default-signal=INT "$WEIR" -n "$host" "$@" 2>"$SCRATCH/errors" |
-		head -n 2 >"$SCRATCH/head" &
-	local pipe=$!
-	until ! kill -0 $pipe 2>/dev/null; do
+# Connections until it ends. Its status.
+connections_until() { # PID
+	local end=$((SECONDS + 120))
+	while kill -0 "$1" 2>/dev/null && [ $SECONDS -le $end ]; do
 		some_connections 2
 	done
-	wait $pipe
+	kill "$1" 2>/dev/null
+	wait "$1"
+}
+
+ends_with_its_reader() { # COMMAND of weir
+	local reader writer
+	rm -f "$SCRATCH/pipe"
+	mkfifo "$SCRATCH/pipe"
+	head -n 2 <"$SCRATCH/pipe" >"$SCRATCH/head" &
+	reader=$!
+	"$WEIR" -n "$host" "$@" >"$SCRATCH/pipe" 2>"$SCRATCH/errors" &
+	writer=$!
+	connections_until $writer || return
+	wait $reader
 	sed -i '/events were missed/d' "$SCRATCH/errors"
 	[ "$(wc -l <"$SCRATCH/head")" = 2 ] && cat "$SCRATCH/errors" && [ ! -s "$SCRATCH/errors" ]
 }
@@ -154,17 +178,17 @@ check "a reader of JSON lines that leaves" ends_with_its_reader -j tcp states
 check "a reader of summaries that leaves" ends_with_its_reader -j tcp states -i 0.1
 
 count_lines() {
-	"$WEIR" -n "$host" -j tcp states -c 7 -d 60 >"$SCRATCH/out" &
-	local pid=$!
-	until ! kill -0 $pid 2>/dev/null; do
-		some_connections 2
-	done
-	wait $pid && [ "$(wc -l <"$SCRATCH/out")" = 7 ]
+	"$WEIR" -n "$host" -j tcp states -c 7 -d 120 >"$SCRATCH/out" &
+	connections_until $! && [ "$(jq -c 'select(.lost | not)' "$SCRATCH/out" | wc -l)" = 7 ]
 }
 
 check "-c 7: seven lines" count_lines
 
 # ---- more events than are read ----
+
+missed_runs() { # FILE...
+	jq -s 'map(.lost // empty | .missed_runs) | add' "$@"
+}
 
 # The first counts all changes, the second is stopped while they come.
 overrun() {
@@ -175,6 +199,7 @@ overrun() {
 	stopped=$tracing
 	kill -STOP "$stopped"
 	some_connections 7000
+	await 30 all_closed
 	kill -CONT "$stopped"
 	trace_finish "$stopped"
 	trace_finish "$counting"
@@ -185,7 +210,7 @@ shown=$(jq -c 'select(.seen_by == "event")' "$SCRATCH/lines" | wc -l)
 lost=$(jq 'select(.lost) | .lost.events_lost' "$SCRATCH/lines")
 counted=$(jq '[.changes[].changes] | add' "$SCRATCH/counted")
 # A change in an interrupt of the program itself is missed, by one program or by the other.
-missed=$(jq -s 'map(.lost // empty | .missed_runs) | add' "$SCRATCH/lines" "$SCRATCH/counted")
+missed=$(missed_runs "$SCRATCH/lines" "$SCRATCH/counted")
 between "some are lost, which is said" 1 70002 "$lost"
 between "there is room for some" 10000 70002 "$shown"
 between "shown and lost are what there was" $((70002 - missed)) 70002 $((shown + lost))
@@ -206,10 +231,16 @@ cost() {
 
 check "--overhead" cost
 measured=$(jq 'select(.overhead) | .overhead.programs[0].runs' "$SCRATCH/out")
-between "as many runs as changes" 5000 "$(jq '[.changes[].changes] | add' "$SCRATCH/all")" "$measured"
-holds "with what a run takes" '.overhead | .floor_ns > 0 and .seconds > 0 and (.programs[0] |
-	.program == "weir_states" and .ns_per_run > 20 and .ns_per_run < 100000 and
-	.runs_per_second > 0 and .cpu_percent > 0)' jq 'select(.overhead)' "$SCRATCH/out"
+counted=$(jq '[.changes[].changes] | add' "$SCRATCH/all")
+between "as many runs as changes" $((5000 - $(missed_runs "$SCRATCH/out"))) \
+	$((counted + $(missed_runs "$SCRATCH/all"))) "$measured"
+# A run of nothing, which is taken off, may have taken long.
+# shellcheck disable=SC2016 # jq's own variables
+holds "with what a run takes" '.overhead | .floor_ns > 0 and .seconds > 0 and .floor_ns as $floor |
+	(.programs[0] | .program == "weir_states" and .ns_per_run >= 0 and .ns_per_run + $floor > 20 and
+	.runs_per_second > 0 and (.cpu_percent - .ns_per_run * .runs_per_second / 1e7 | fabs) < 0.001)' \
+	jq 'select(.overhead)' "$SCRATCH/out"
+jq -r '.overhead | select(.) | "# \(.programs[0].ns_per_run) ns a run"' "$SCRATCH/out"
 
 # ---- words that are wrong ----
 
@@ -397,10 +428,11 @@ survives() { # TRACER
 	most=$(($(date +%s%3N) - begin + 1))
 	weir tcp "$1" --unpin
 	killed=0
-	for round in {1..12}; do
+	for round in {1..60}; do
 		killed_pin "$1" "$most" || return
+		[ "$round" -lt 12 ] || [ "$killed" -le 1 ] || return 0
 	done
-	[ $killed -gt 1 ]
+	return 1
 }
 
 half=0
