@@ -77,14 +77,19 @@ static int accept_queue(void)
 	return info.tcpi_unacked;
 }
 
-/* States are the fourth column. */
-static int sockets_in(const char *state)
+static uint16_t closed_port; /* the client's, of the connection that test_time_wait closes */
+
+/* Columns are the number, both ends, and the state. */
+static int sockets_in(const char *state, uint16_t remote_port)
 {
-	char command[80];
+	char command[120], end[8] = "";
 	int count = -1;
 	FILE *f;
 
-	snprintf(command, sizeof(command), "awk '$4 == \"%s\"' /proc/net/tcp | wc -l", state);
+	if (remote_port)
+		snprintf(end, sizeof(end), ":%04X", remote_port);
+	snprintf(command, sizeof(command), "awk '$4 == \"%s\" && $3 ~ /%s$/' /proc/net/tcp | wc -l",
+		 state, end);
 	f = popen(command, "r");
 	assert_non_null(f);
 	assert_int_equal(fscanf(f, "%d", &count), 1);
@@ -94,12 +99,12 @@ static int sockets_in(const char *state)
 
 static int syn_queue(void)
 {
-	return sockets_in("03");
+	return sockets_in("03", 0);
 }
 
 static int time_waits(void)
 {
-	return sockets_in("06");
+	return sockets_in("06", closed_port);
 }
 
 /* What is sent over loopback arrives at once, but for a busy machine. */
@@ -186,6 +191,7 @@ static int setup(void **state)
 	write_sysctl("ipv4/tcp_syncookies", "1");
 	write_sysctl("ipv4/tcp_max_syn_backlog", "1024");
 	write_sysctl("ipv4/ip_forward", "0");
+	write_sysctl("ipv4/tcp_rfc1337", "1"); /* no RST for a late ACK ends TIME_WAIT */
 	observer_open(o);
 	*state = o;
 	return 0;
@@ -310,7 +316,7 @@ static void test_time_wait(void **state)
 	client = connect_to(HERE);
 	server = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	s.client = HERE;
-	s.client_port = local_port(client);
+	s.client_port = closed_port = local_port(client);
 	shutdown(server, SHUT_WR);
 	close(server);
 	assert_int_equal(poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, 20000), 1);
