@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Clients that no kernel knows of: SYNs from an address that is nobody's, by a packet socket. Says "syn
 COUNT", then how many were answered ("answered N"). Each line of input is an order: "ack" acknowledges
-all of them ("acked N"), "insist" does so each second from now on, "wait SECONDS" says how many were reset ("reset N") when all are or the time is over,
-"again" sends the same SYNs once more. Ends with its input."""
+all of them ("acked N"), "insist" does so each second from now on, "wait SECONDS" says how many were reset
+("reset N") when all are or the time is over, "again" sends the same SYNs once more. Ends with its input."""
 import argparse
 import socket
 import struct
@@ -12,7 +12,6 @@ import threading
 import time
 
 SYN, RST, ACK = 2, 4, 16
-AT_ONCE = 100
 
 
 def checksum(data):
@@ -56,14 +55,6 @@ class Clients:
         for i in range(self.a.count):
             self.syn(i)
             self.listen(self.a.gap)
-
-    def sure_syns(self):
-        for first in range(0, self.a.count, AT_ONCE):
-            some = range(first, min(first + AT_ONCE, self.a.count))
-            while missing := [i for i in some if self.a.first + i not in self.answers]:
-                for i in missing:
-                    self.syn(i)
-                self.listen(1, lambda end=some.stop: len(self.answers) >= end)
 
     def ack(self, port, sequence):
         self.send(port, 1001 + port - self.a.first, (sequence + 1) & 0xFFFFFFFF, ACK)
@@ -115,16 +106,12 @@ def main():
     p.add_argument("--first", type=int, default=20000, help="port")
     p.add_argument("--gap", type=float, default=0.002, help="seconds between packets")
     p.add_argument("--patience", type=float, default=0.5, help="seconds for the last answer")
-    p.add_argument("--sure", action="store_true", help="SYNs that nobody answers are sent again")
     c = Clients(p.parse_args())
 
     def say(*words):
         print(*words, flush=True)
 
-    if c.a.sure:
-        c.sure_syns()
-    else:
-        c.syns()
+    c.syns()
     say("syn", c.a.count)
     c.listen(c.a.patience)
     say("answered", len(c.answers))

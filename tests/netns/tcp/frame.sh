@@ -46,7 +46,7 @@ dial "$RUN/outer" ::1 8080 --client-netns "$host" --server-netns "$host"
 dial "$RUN/outer/inner" ::ffff:127.0.0.1 8081 --client-netns "$host" --server-netns "$host"
 dial "$RUN/outer/inner" 127.0.0.1 443 --client-netns "$client" --server-netns "$client"
 # A namespace may be told by a process in it.
-background "$client" sleep 600
+background "$client" sleep 3000
 there=$!
 dial "$RUN/other" 10.9.0.2 81 --client-netns "$client" --server-netns "$host"
 dial "$RUN/other" fd09::2 82 --client-netns "$client" --server-netns "$host"

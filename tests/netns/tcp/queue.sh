@@ -228,8 +228,10 @@ test_accept_queue() { # HOST PORT
 	end
 }
 
-half_open_at() { # PORT: as the kernel has them, which forgets the oldest after 7 seconds
-	inside "$host" ss -Htn state syn-recv "sport = :$1" | wc -l
+half_open_at() { # HOST PORT: as the kernel has them, which forgets the oldest after 7 seconds
+	local family=-4
+	[[ $1 != *:* ]] || family=-6
+	inside "$host" ss -Htn $family state syn-recv "sport = :$2" | wc -l
 }
 
 test_syn_queue() { # HOST PORT
@@ -238,9 +240,9 @@ test_syn_queue() { # HOST PORT
 	cookies 0
 	listener "$host" "$1" "$2" 8
 	half_open "$1" "$2" 40
-	before=$(half_open_at "$2")
+	before=$(half_open_at "$1" "$2")
 	show
-	after=$(half_open_at "$2")
+	after=$(half_open_at "$1" "$2")
 	cookies 1
 	equal "$text: as many admitted as were answered" "$(told answered)" "$(counted "$2" admitted)"
 	equal "$text: the others dropped, as the kernel says" "$(had TCPReqQFullDrop)" \
