@@ -278,7 +278,8 @@ int cmd_sock_detach(struct args *args)
 		err = find_attached(&in, name, &cgroup);
 	if (!err && force)
 		notice("--force takes sockets out of the short cut at once: bytes that a reader "
-		       "has not read yet are lost without an error");
+		       "has not read yet are lost without an error, and what comes behind "
+		       "them may not be read any more");
 	if (!err)
 		err = sock_detach(&in, all ? NULL : &cgroup, force, &result);
 	if (!err)
