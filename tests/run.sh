@@ -26,7 +26,8 @@ export CMOCKA_MESSAGE_OUTPUT=TAP
 export WEIR=$PWD/$build/weir
 case $build in /*) WEIR=$build/weir ;; esac
 jobs=${WEIR_TEST_JOBS:-$(($(nproc) > 1 ? 2 : 1))}
-most_again=3 more_runs=2
+most_again=6 more_runs=2
+again_until=1500 # seconds from the start: all of it is to end in half an hour
 passed=0 failed=0 skipped=0
 failures=() flaky=() # names
 together=() alone=() # names
@@ -34,7 +35,7 @@ declare -A command=()
 declare -A counts=() # by name: passed, failed, skipped
 declare -A running=() since=() # by process
 declare -A runs=()             # by name: how many
-declare -A limit=([docker/demo.sh]=1800) # seconds, where not 600: it makes images first
+declare -A limit=([docker/demo.sh]=900) # seconds, where not 600: it makes images first
 
 finish() {
 	trap '' INT TERM HUP
@@ -202,6 +203,7 @@ failed_checks() { # CHARACTERS WHAT NAME FILE...
 if [ ${#failures[@]} -le $most_again ]; then
 	for ((run = 1; run <= more_runs; run++)); do
 		[ ${#failures[@]} != 0 ] || break
+		[ $SECONDS -lt $again_until ] || break
 		echo "failed, and run again alone: ${failures[*]}"
 		again=("${failures[@]}") failures=()
 		run 1 "${again[@]}"
