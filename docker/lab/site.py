@@ -16,8 +16,9 @@ HOSTS = {"client": 2, "lb": 10, "course": 11, "tuned": 12, "stream": 13, "haprox
          "b1": 21, "b2": 22, "b3": 23, "vip": 100}
 SERVES = ("b1", "b2", "b3", "course", "tuned", "stream", "haproxy", "nft")
 PORT = 80
-# What the engine says, and not compose, of what this host cannot do.
-CANNOT = re.compile("from daemon|Cannot (create|start)|ip6?tables|IP tables")
+# What the engine says of a host that cannot do it; all else may be a fault of compose.yaml's.
+CANNOT = re.compile("ip6?tables|IP tables|cgroup|seccomp|apparmor|overlay|no space left|not permitted",
+                    re.IGNORECASE)
 GONE = 300  # seconds
 
 # Asks each address for / until it has answered with 200.

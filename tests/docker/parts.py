@@ -176,7 +176,8 @@ def mirror():
     apt = "The command '/bin/sh -c apt-get update' returned a non-zero code: 100"
     assert outcome(images.TRIES - 1, apt) == "made" and len(said) == images.TRIES - 1, said
     assert outcome(images.TRIES, apt) == NoEngine
-    for why, kind in ("for lb  Cannot start service lb: OCI runtime create failed", NoEngine), (
+    for why, kind in ("for lb  Cannot start service lb: OCI runtime create failed: no cgroup mount", NoEngine), (
+            "for lb  Cannot start service lb: exec: \"weird\": not found in $PATH", Failure), (
             "Failed to Setup IP tables: iptables failed", NoEngine), (
             "The Compose file is invalid", Failure):
         failure = site.Site(None).why_not_up(f"ERROR: {why}\nERROR: Encountered errors while ...")

@@ -144,6 +144,16 @@ await() { # SECONDS COMMAND...
 	done
 }
 
+to_output() { # COMMAND...
+	"$@" >"$OUTPUT" 2>&1
+}
+
+# As check, of what may need a while: what the command said last is shown.
+becomes() { # TEXT COMMAND...
+	await 60 to_output "${@:2}"
+	report $? "$1"
+}
+
 more_than() { # NUMBER COMMAND...: that is what it says
 	[ "$("${@:2}")" -gt "$1" ]
 }
@@ -169,9 +179,12 @@ datagrams() { # NAMESPACE
 	inside "$1" nstat -asz UdpInDatagrams Udp6InDatagrams | awk '/Datagrams/ { n += $2 } END { print n + 0 }'
 }
 
-# TCP connections there of which something may still be sent.
-unfinished() { # NAMESPACE
-	inside "$1" ss -Htan | grep -cvE '^(LISTEN|TIME-WAIT)'
+# No connection in these namespaces waits for anything but the end of TIME_WAIT.
+all_ended() { # NAMESPACE...
+	local name
+	for name; do
+		! inside "$name" ss -tanH state connected exclude time-wait | grep . || return
+	done
 }
 
 pings() { # NAMESPACE ADDRESS [COUNT]

@@ -64,6 +64,10 @@ told() { # TEXT CONDITION FILE [JQ-OPTION]
 	report $? "$1"
 }
 
+gone() { # PID
+	! kill -0 "$1"
+}
+
 connections() { # JQ-FILTER on each connection that weir knows
 	weir -j sock list 2>/dev/null | jq -c ".connections[] | $1"
 }

@@ -18,24 +18,6 @@ trace_finish() { # PID
 	wait "$1"
 }
 
-# As check, of what may need a while: what the command said last is shown.
-becomes() { # TEXT COMMAND...
-	local end=$((SECONDS + 60)) status=0
-	until "${@:2}" >"$OUTPUT" 2>&1; do
-		[ $SECONDS -le $end ] || { status=1 && break; }
-		sleep 0.05
-	done
-	report $status "$1"
-}
-
-# No connection in these namespaces waits for anything but the end of TIME_WAIT.
-quiet() { # NAMESPACE...
-	local name
-	for name; do
-		! inside "$name" ss -tanH state connected exclude time-wait | grep . || return
-	done
-}
-
 tracer_names() { # [CONDITION]
 	"$WEIR" -j tcp show | jq -r ".tracers[] | select(${1:-true}) | .tracer"
 }

@@ -60,11 +60,6 @@ lost() {
 	ip -n "$client" -s -j link show eth0 | jq '.[0].stats64.tx.dropped'
 }
 
-# Nothing of a connection is under way.
-rests() {
-	[ "$(unfinished "$client")" = 0 ] && [ "$(unfinished "$host")" = 0 ]
-}
-
 both_ways() { # TEXT FAMILY [OPTIONS]
 	local vip before bad dropped
 	before=$(decapsulated) bad=$(bad_checksums) dropped=$(lost)
@@ -129,7 +124,7 @@ test_strangers() {
 	check_not "holds for what is in the tunnel" connects $VIP4
 	check "the rule goes" weir rule flush
 	check "and it works" await 30 connects $VIP4
-	await 20 rests
+	await 20 all_ended "$client" "$host"
 	before=$(decapsulated)
 	ip -n "$client" route add 10.9.77.1 dev tn0 src 10.9.0.1
 	traffic "$client" send 10.9.77.1 9001 10 >/dev/null

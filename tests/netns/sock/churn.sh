@@ -18,10 +18,6 @@ tender() {
 	value '.sockets[0].tender_process // empty' status
 }
 
-gone() { # PID
-	! kill -0 "$1"
-}
-
 programs() { # on the cgroups of this test
 	local group
 	for group in "$GROUP" "$second"; do

@@ -34,10 +34,6 @@ tender() {
 	value '.sockets[0].tender_process // empty' status 2>/dev/null
 }
 
-gone() { # PID
-	! kill -0 "$1"
-}
-
 # The kernel takes them off a moment after the last reference to their link.
 no_programs() { # CGROUP
 	! bpftool cgroup show "$(cgroup_path "$1")" | grep -E 'sock_ops|setsockopt'

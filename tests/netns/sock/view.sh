@@ -51,21 +51,16 @@ test_attach() {
 
 # Rates are those of one second, in which anybody may have stood still.
 shows_rates() {
-	weir -j sock show "$GROUP" >"$OUTPUT" 2>&1
-	jq -e <"$OUTPUT" '.cgroups[0] | .pairs == 3 and (.by_port[] | select(.port == 5005) |
+	weir -j sock show "$GROUP" | tee "$SCRATCH/rates"
+	jq -e <"$SCRATCH/rates" '.cgroups[0] | .pairs == 3 and (.by_port[] | select(.port == 5005) |
 		.pairs == 3 and .messages_per_second > 50 and .bytes_per_second > 1000 and
 		.shortcut_percent > 90 and .from_clients.messages > 0 and
 		.from_servers.messages > 0)'
 }
 
-said() { # PATTERN COMMAND...
-	"${@:2}" >"$OUTPUT" 2>&1 && grep -qE -- "$1" "$OUTPUT"
-}
-
-# Some time after a process was started.
-comes_to_say() { # TEXT PATTERN COMMAND...
-	await 60 said "${@:2}"
-	report $? "$1"
+told_why() { # PATTERN ENDPOINT
+	weir sock why "$2" | tee "$SCRATCH/why"
+	grep -qE -- "$1" "$SCRATCH/why"
 }
 
 # Short-cut; a port that is not wanted; a client in a cgroup that is not attached.
@@ -78,8 +73,7 @@ test_connections() {
 		--client-netns "$client" --server-netns "$host" --listen 10.9.0.2 --port 5020 \
 		--client-cgroup "$(cgroup_path "$OUTSIDE")" --server-cgroup "$(cgroup_path "$GROUP")"
 	await 60 connections_are 3 shortcut
-	await 60 shows_rates
-	report $? "show counts them by port, in rates"
+	becomes "show counts them by port, in rates" shows_rates
 	says "list has every connection" "10.9.0.1:[0-9]+ +10.9.0.2:5005 +shortcut" weir sock list
 	holds "list of one port" '.connections | length == 3 and all(.bytes > 0 and .messages > 0)' \
 		weir -j sock list 5005
@@ -90,10 +84,9 @@ test_connections() {
 	holds "both ends named, in any order" \
 		'.known and .ends.client.nonblocking and .ends.server.reads > 0' \
 		weir -j sock why 10.9.0.2:5005 "$end"
-	comes_to_say "a port that is not among --port" "the settings of its cgroup leave it out" \
-		weir sock why 10.9.0.2:5099
-	comes_to_say "a client in another cgroup" "cgroup /$OUTSIDE is not attached" \
-		weir sock why 10.9.0.2:5020
+	becomes "a port that is not among --port" \
+		told_why "the settings of its cgroup leave it out" 10.9.0.2:5099
+	becomes "a client in another cgroup" told_why "cgroup /$OUTSIDE is not attached" 10.9.0.2:5020
 	says "what nobody has" "no connection that has 10.9.0.9:1" weir sock why 10.9.0.9:1
 }
 
@@ -147,10 +140,6 @@ test_stream() {
 	sock_end
 	told "the traffic was right" '.wrong == 0' "$SCRATCH/good"
 	told "that of the connections that come and go as well" '.wrong == 0' "$SCRATCH/churn"
-}
-
-gone() { # PID
-	! kill -0 "$1"
 }
 
 test_end() {

@@ -72,7 +72,7 @@ touch "$SCRATCH/slow"
 wait "$slow"
 
 # Its sum of segments that were sent again is the kernel's: nothing else is sent again here.
-await 60 quiet "$client"
+await 60 all_ended "$client"
 before=$(retransmitted)
 check "one is made that will have no answer" talk_later void "$TRUTH" 10.9.0.2 80 --mode timeout
 void=$talking

@@ -91,7 +91,7 @@ else
 fi
 kill "${running[@]}"
 wait "${running[@]}" 2>/dev/null
-await 100 quiet "$host"
+await 100 all_ended "$host"
 becomes "all have gone" as_ss_says
 check "--unpin" weir tcp port --unpin
 check "no pins are left" no_pins

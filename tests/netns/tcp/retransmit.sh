@@ -99,10 +99,6 @@ counters() { # NAMESPACE COUNTER...
 	inside "$1" nstat -asz "${@:2}" | awk '/^Tcp/ { n += $2 } END { print n + 0 }'
 }
 
-all_closed() {
-	! { inside "$client" ss -Htn; inside "$host" ss -Htn; } | grep .
-}
-
 collected() { # JQ-FILTER
 	"$WEIR" -j -n "$client" tcp retransmit --pinned | jq "$1"
 }
@@ -146,7 +142,7 @@ check "all is answered in the end" await 80 done_talking 5001 5002 5003 5004 500
 kill -TERM "${talking[@]}" 2>/dev/null
 inside "$client" sysctl -qw net.ipv4.tcp_max_tw_buckets=0
 inside "$host" sysctl -qw net.ipv4.tcp_max_tw_buckets=0
-check "and all connections are closed" await 80 all_closed
+check "and all connections are closed" await 80 all_ended "$client" "$host"
 sleep 0.3
 for tracing in "${tracers[@]}" "$summing"; do
 	trace_finish "$tracing"

@@ -127,7 +127,7 @@ echo >&3
 wait $script
 await 60 more_than "$(jq '[.changes[].changes] | add' "$SCRATCH/pinned")" pinned_changes
 report $? "a reader that is killed leaves it collecting"
-await 60 quiet "$client" "$host"
+await 60 all_ended "$client" "$host"
 check "all end when interrupted" end_traces
 
 while IFS=$'\t' read -r result text reason; do

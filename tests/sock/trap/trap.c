@@ -224,6 +224,7 @@ struct drained drain(int fd, uint64_t key, uint64_t offset, uint64_t most, int q
 {
 	static _Thread_local unsigned char bytes[65536];
 	struct drained d = {.wrong_at = -1, .end = ""};
+	double limit = now() + quiet_ms / 1e3;
 
 	while (d.bytes < most) {
 		size_t size = most - d.bytes < sizeof(bytes) ? most - d.bytes : sizeof(bytes);
@@ -232,8 +233,13 @@ struct drained drain(int fd, uint64_t key, uint64_t offset, uint64_t most, int q
 		if (!wait_for(fd, POLLIN, quiet_ms))
 			return d;
 		done = recv(fd, bytes, size, MSG_DONTWAIT);
-		if (done < 0 && errno == EAGAIN)
+		/* Of a stream that --force has torn poll() says so for ever. */
+		if (done < 0 && errno == EAGAIN) {
+			if (now() > limit)
+				return d;
+			pause_ms(1);
 			continue;
+		}
 		if (done <= 0) {
 			d.end = done ? errno_name(errno) : "EOF";
 			return d;
@@ -242,6 +248,7 @@ struct drained drain(int fd, uint64_t key, uint64_t offset, uint64_t most, int q
 		if (wrong >= 0 && d.wrong_at < 0)
 			d.wrong_at = offset + d.bytes + wrong;
 		d.bytes += done;
+		limit = now() + quiet_ms / 1e3;
 	}
 	return d;
 }
